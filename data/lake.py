@@ -1,0 +1,266 @@
+"""The lake: Delta tables under one root, and the snapshots that tie their versions together.
+
+Each table is a Delta table of its own, so a run that commits to several needs one more step to be
+seen whole: a snapshot, a small numbered JSON file that names a version of every table. It is
+created with put-if-absent, so snapshots are in one order, and readers take the last one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
+from deltalake.exceptions import CommitFailedError
+
+from data.schemas import TABLES, TableSchema
+from data.storage import create_exclusively
+from latentlake.errors import ConfigError, LakeError, LakeNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from deltalake import DeltaTable as Delta
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+_COMMIT_TRIES = 8
+_HIVE = ds.partitioning(pa.schema([("space", pa.string())]), flavor="hive")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One state of the whole lake.
+
+    Attributes:
+        number: counts from 1; snapshots are totally ordered.
+        run_id: the run that ended in it.
+        at: when it was made, ISO 8601 in UTC.
+        versions: Delta version of every table, by its folder under the root.
+    """
+
+    number: int
+    run_id: str
+    at: str
+    versions: dict[str, int] = field(default_factory=dict)
+
+
+class Lake:
+    """All tables under one root. Cheap to make: nothing is read until it is asked for."""
+
+    def __init__(self, root: str) -> None:
+        if "://" in root:
+            raise ConfigError(f"lake root '{root}': this version keeps its lake in a local folder.")
+        if "%" in root:
+            # delta-rs decodes percent signs in local paths and then looks in another folder.
+            raise ConfigError(f"lake root '{root}': a percent sign cannot be part of it.")
+        self.root = Path(root)
+
+    # Tables --------------------------------------------------------------------------------------
+
+    def place(self, name: str) -> Path:
+        """Return the folder of a table, by its name in `data.schemas`."""
+        return self.root / "tables" / name
+
+    def delta(self, folder: str, version: int | None = None) -> Delta | None:
+        """Open a Delta table by its folder under the root, or return None if there is none."""
+        path = self.root / folder
+        if version is None and not DeltaTable.is_deltatable(str(path)):
+            return None
+        return DeltaTable(str(path), version=version)
+
+    def files(self, name: str, snapshot: Snapshot | None = None) -> list[str]:
+        """Return the Parquet files of a table, in a snapshot or as of now."""
+        folder = f"tables/{name}"
+        if snapshot is not None and folder not in snapshot.versions:
+            return []
+        table = self.delta(folder, snapshot.versions[folder] if snapshot else None)
+        return file_paths(table) if table else []
+
+    def read(
+        self,
+        name: str,
+        *,
+        snapshot: Snapshot | None = None,
+        where: ds.Expression | None = None,
+        columns: list[str] | None = None,
+    ) -> pa.Table:
+        """Read a table, whole or in part.
+
+        Args:
+            name: its name in `data.schemas`.
+            snapshot: the state to read; by default what is committed now.
+            where: a filter, pushed down to the files.
+            columns: the columns to read; by default all.
+        """
+        schema = TABLES[name].columns
+        files = self.files(name, snapshot)
+        if not files:
+            empty = schema.empty_table()
+            return empty.select(columns) if columns else empty
+        partitioning = _HIVE if TABLES[name].per_space else None
+        dataset = ds.dataset(files, schema=schema, format="parquet", partitioning=partitioning)
+        return dataset.to_table(filter=where, columns=columns or schema.names)
+
+    def upsert(self, name: str, rows: pa.Table, run_id: str) -> int:
+        """Insert new rows and update known ones by the table's key, in one commit.
+
+        Args:
+            name: its name in `data.schemas`.
+            rows: one row a key; columns as in the schema.
+            run_id: recorded in the commit.
+
+        Returns:
+            How many rows were given; with none, nothing is committed.
+        """
+        if rows.num_rows == 0:
+            return 0
+        schema = TABLES[name]
+        match = " AND ".join(f"t.{column} = s.{column}" for column in schema.key)
+        changed = {
+            column: f"s.{column}"
+            for column in schema.columns.names
+            if column not in (*schema.key, *schema.kept)
+        }
+
+        def commit() -> None:
+            table = self._ready(schema)
+            merge = table.merge(
+                rows,
+                predicate=match,
+                source_alias="s",
+                target_alias="t",
+                commit_properties=_signed(run_id),
+            )
+            merge.when_matched_update(changed).when_not_matched_insert_all().execute()
+
+        retrying_commit(commit)
+        return int(rows.num_rows)
+
+    def delete(self, name: str, ids: pa.Table, run_id: str) -> None:
+        """Remove the rows whose key stands in `ids` (the key's columns), in one commit."""
+        if ids.num_rows == 0:
+            return
+        schema = TABLES[name]
+        match = " AND ".join(f"t.{column} = s.{column}" for column in schema.key)
+
+        def commit() -> None:
+            table = self._ready(schema)
+            merge = table.merge(
+                ids,
+                predicate=match,
+                source_alias="s",
+                target_alias="t",
+                commit_properties=_signed(run_id),
+            )
+            merge.when_matched_delete().execute()
+
+        retrying_commit(commit)
+
+    def replace_space(self, name: str, space: str, rows: pa.Table, run_id: str) -> None:
+        """Replace all rows of one space in a table that is partitioned by space, in one commit."""
+        schema = TABLES[name]
+
+        def commit() -> None:
+            write_deltalake(
+                self._ready(schema),
+                rows.cast(schema.columns),
+                mode="overwrite",
+                predicate=f"space = '{space}'",
+                commit_properties=_signed(run_id),
+            )
+
+        retrying_commit(commit)
+
+    def _ready(self, schema: TableSchema) -> Delta:
+        return DeltaTable.create(
+            str(self.place(schema.name)),
+            schema=Schema.from_arrow(schema.columns),
+            mode="ignore",
+            partition_by=["space"] if schema.per_space else None,
+        )
+
+    # Snapshots -----------------------------------------------------------------------------------
+
+    def snapshots(self) -> list[int]:
+        """Return the numbers of all snapshots, in order."""
+        return sorted(int(path.stem) for path in (self.root / "snapshots").glob("[0-9]*.json"))
+
+    def snapshot(self, number: int | None = None) -> Snapshot:
+        """Return a snapshot; by default the last one.
+
+        Raises:
+            LakeNotFoundError: no run has ended yet.
+            LakeError: there is no snapshot of this number.
+        """
+        if number is None:
+            numbers = self.snapshots()
+            if not numbers:
+                raise LakeNotFoundError(str(self.root))
+            number = numbers[-1]
+        path = self._snapshot_path(number)
+        if not path.is_file():
+            raise LakeError(f"{self.root}: no snapshot {number}.")
+        return Snapshot(**json.loads(path.read_text("utf-8")))
+
+    def commit_snapshot(self, run_id: str) -> Snapshot:
+        """Make the tables' present versions the lake's new state, in one atomic step."""
+        while True:
+            number = (self.snapshots() or [0])[-1] + 1
+            snapshot = Snapshot(
+                number=number,
+                run_id=run_id,
+                at=datetime.now(UTC).isoformat(timespec="seconds"),
+                versions=self._versions(),
+            )
+            content = json.dumps(asdict(snapshot), indent=1).encode()
+            if create_exclusively(self._snapshot_path(number), content):
+                return snapshot
+
+    def _versions(self) -> dict[str, int]:
+        folders = [path.parent for path in self.root.glob("tables/*/_delta_log")]
+        folders += [path.parent for path in self.root.glob("embeddings/*/*/_delta_log")]
+        return {
+            folder.relative_to(self.root).as_posix(): DeltaTable(str(folder)).version()
+            for folder in sorted(folders)
+        }
+
+    def _snapshot_path(self, number: int) -> Path:
+        return self.root / "snapshots" / f"{number:012d}.json"
+
+
+def file_paths(table: Delta) -> list[str]:
+    """Return the local paths of a Delta table's files, sorted; delta-rs gives them URL-encoded."""
+    return sorted(unquote(uri) for uri in table.file_uris())
+
+
+def table_of(name: str, rows: Iterable[dict[str, Any]]) -> pa.Table:
+    """Build rows of a table from mappings; a missing key is null."""
+    return pa.Table.from_pylist(list(rows), schema=TABLES[name].columns)
+
+
+def _signed(run_id: str) -> CommitProperties:
+    return CommitProperties(custom_metadata={"run_id": run_id})
+
+
+def retrying_commit(commit: Callable[[], Result]) -> Result:
+    """Call again when another writer's commit came first (Delta's optimistic concurrency)."""
+    for attempt in range(_COMMIT_TRIES):
+        try:
+            return commit()
+        except CommitFailedError:
+            if attempt == _COMMIT_TRIES - 1:
+                raise
+            pause_s = 0.05 * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311  jitter
+            logger.info("commit conflict, trying again", extra={"attempt": attempt})
+            time.sleep(pause_s)
+    raise AssertionError  # the loop returns or raises

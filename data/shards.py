@@ -1,0 +1,239 @@
+"""Embedding shards: immutable Parquet files whose name and footer say what they hold.
+
+A shard's name is derived from its space's fingerprint and the contents planned for it, so the same
+plan has the same name, and a finished file is a finished shard: nothing else records progress. The
+footer carries the space, the encoder, the digest of the ids and the contents that were rejected.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake.transaction import AddAction, RemoveAction
+
+from data.content import digest_of_ids
+from data.lake import Lake, Snapshot, file_paths, retrying_commit
+from data.schemas import SCHEMA_VERSION, embedding_schema
+from data.storage import replacing
+from latentlake.errors import ShardError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+ROW_GROUP_ROWS = 16384
+"""Measured at 384 dimensions: groups of 16k rows read fastest, 1.1 GB/s plain and uncompressed."""
+
+_FOOTER = b"latentlake"
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceId:
+    """What tells one space's vectors from all others'."""
+
+    name: str
+    fingerprint: str
+    dim: int
+    metric: str
+
+    @property
+    def folder(self) -> str:
+        """The space's folder under the lake's root."""
+        return f"embeddings/{self.name}/{self.fingerprint}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A content that a space has no vector for, and why."""
+
+    content_id: str
+    stage: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReceipt:
+    """What a finished shard holds; small enough to travel between tasks.
+
+    Attributes:
+        name: the file's name in the space's folder.
+        rows: vectors in it.
+        size_bytes: of the file.
+        rejected: contents without a vector.
+        reused: the file was there already, whole.
+    """
+
+    name: str
+    rows: int
+    size_bytes: int
+    rejected: tuple[Rejected, ...] = ()
+    reused: bool = False
+
+
+def shard_name(space: SpaceId, content_ids: Sequence[str]) -> str:
+    """Return the file name of the shard planned for these contents in this order."""
+    return f"part-{digest_of_ids([space.fingerprint, *content_ids])}.parquet"
+
+
+def write_shard(
+    path: Path,
+    space: SpaceId,
+    content_ids: Sequence[str],
+    vectors: npt.NDArray[np.float32],
+    *,
+    rejected: Sequence[Rejected] = (),
+    encoder: dict[str, Any] | None = None,
+) -> ShardReceipt:
+    """Write one shard whole or not at all.
+
+    Args:
+        path: where it goes; its name comes from `shard_name`.
+        space: recorded in the footer.
+        content_ids: one a row.
+        vectors: (rows, dim) float32, finite.
+        rejected: contents that were planned for this shard and have no vector.
+        encoder: what the encoder says of itself.
+
+    Raises:
+        ShardError: the vectors do not fit the space, or are not finite.
+    """
+    if vectors.shape != (len(content_ids), space.dim) or vectors.dtype != np.float32:
+        raise ShardError(
+            str(path),
+            f"vectors are {vectors.dtype} {vectors.shape}, not float32 (rows, {space.dim})",
+        )
+    if not np.isfinite(vectors).all():
+        raise ShardError(str(path), "vectors are not finite: the encoder is at fault")
+    footer = {
+        "schema_version": SCHEMA_VERSION,
+        "space": space.name,
+        "fingerprint": space.fingerprint,
+        "dim": space.dim,
+        "metric": space.metric,
+        "normalised": False,
+        "dtype": "float32",
+        "content_digest": digest_of_ids(content_ids),
+        "rejected": [[r.content_id, r.stage, r.error, r.message] for r in rejected],
+        "encoder": encoder or {},
+    }
+    schema = embedding_schema(space.dim)
+    values = pa.array(np.ascontiguousarray(vectors).reshape(-1), pa.float32())
+    table = pa.Table.from_arrays(
+        [
+            pa.array(content_ids, pa.string()),
+            pa.FixedSizeListArray.from_arrays(values, type=schema.field("vector").type),
+            pa.array(np.linalg.norm(vectors, axis=1), pa.float32()),
+        ],
+        schema=schema.with_metadata({_FOOTER: json.dumps(footer, sort_keys=True).encode()}),
+    )
+    with replacing(path) as temporary:
+        pq.write_table(
+            table,
+            temporary,
+            row_group_size=ROW_GROUP_ROWS,
+            use_dictionary=False,
+            compression="none",
+            write_statistics=["content_id"],
+        )
+    return ShardReceipt(path.name, len(content_ids), path.stat().st_size, tuple(rejected))
+
+
+def read_footer(path: Path) -> dict[str, Any]:
+    """Return what a shard says of itself.
+
+    Raises:
+        ShardError: no Parquet file, no footer of ours, or one of another schema version.
+    """
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ShardError(str(path), f"not a whole Parquet file: {error}") from None
+    if _FOOTER not in metadata:
+        raise ShardError(str(path), "no footer of latentlake")
+    footer: dict[str, Any] = json.loads(metadata[_FOOTER])
+    if footer["schema_version"] != SCHEMA_VERSION:
+        raise ShardError(
+            str(path),
+            f"schema version {footer['schema_version']}, this code reads {SCHEMA_VERSION}",
+        )
+    return footer
+
+
+def finished_shard(path: Path, space: SpaceId) -> ShardReceipt | None:
+    """Return the receipt of a shard that an earlier run finished, or None if it must be written."""
+    if not path.is_file():
+        return None
+    try:
+        footer = read_footer(path)
+    except ShardError:
+        return None
+    if footer["fingerprint"] != space.fingerprint or footer["dim"] != space.dim:
+        return None
+    rows = pq.read_metadata(path).num_rows
+    rejected = tuple(Rejected(*parts) for parts in footer["rejected"])
+    return ShardReceipt(path.name, rows, path.stat().st_size, rejected, reused=True)
+
+
+def register_shards(
+    lake: Lake, space: SpaceId, receipts: Sequence[ShardReceipt], run_id: str
+) -> int:
+    """Make finished shards part of the space's table, all in one commit.
+
+    A shard that is registered already is passed over, so a repeated call changes nothing.
+
+    Returns:
+        How many shards were new.
+    """
+    folder = lake.root / space.folder
+    schema = Schema.from_arrow(embedding_schema(space.dim))
+
+    def commit() -> int:
+        table = DeltaTable.create(
+            str(folder), schema=schema, mode="ignore", configuration={"delta.appendOnly": "false"}
+        )
+        known = {Path(uri).name for uri in table.file_uris()}
+        fresh = [receipt for receipt in receipts if receipt.rows and receipt.name not in known]
+        if not fresh:
+            return 0
+        actions: list[AddAction | RemoveAction] = [
+            AddAction(
+                path=receipt.name,
+                size=receipt.size_bytes,
+                partition_values={},
+                modification_time=0,
+                data_change=True,
+                stats=json.dumps({"numRecords": receipt.rows}),
+            )
+            for receipt in fresh
+        ]
+        table.create_write_transaction(
+            actions,
+            mode="append",
+            schema=schema,
+            commit_properties=CommitProperties(custom_metadata={"run_id": run_id}),
+        )
+        return len(fresh)
+
+    return retrying_commit(commit)
+
+
+def shard_paths(lake: Lake, space: SpaceId, snapshot: Snapshot | None = None) -> list[str]:
+    """Return the registered shards of a space, in name order."""
+    if snapshot is not None and space.folder not in snapshot.versions:
+        return []
+    table = lake.delta(space.folder, snapshot.versions[space.folder] if snapshot else None)
+    return file_paths(table) if table else []
+
+
+def embedded_ids(paths: Iterable[str]) -> pa.ChunkedArray:
+    """Return the content ids of shards, in order of file and row."""
+    columns = [pq.read_table(path, columns=["content_id"])["content_id"] for path in paths]
+    return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())

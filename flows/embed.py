@@ -1,0 +1,21 @@
+"""The flow `embed`: encode what the spaces lack."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks.embed import embed_spaces
+from tasks.parameters import SpaceParameters
+from tasks.run import begin, conclude
+from tasks.stages.receipts import StageReceipt
+
+
+@flow(name="embed")
+def embed(parameters: SpaceParameters) -> list[StageReceipt]:
+    """Bring every space's vectors up to date with its items."""
+    if parameters.run_id:
+        return embed_spaces(parameters, parameters.run_id)
+    run = begin(parameters.config, "embed")
+    receipts = embed_spaces(parameters, run.run_id)
+    conclude(parameters.config, run, receipts)
+    return receipts

@@ -1,0 +1,21 @@
+"""The flow `graph`: link every content with its nearest neighbours."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks.graph import link_spaces
+from tasks.parameters import SpaceParameters
+from tasks.run import begin, conclude
+from tasks.stages.receipts import StageReceipt
+
+
+@flow(name="graph")
+def graph(parameters: SpaceParameters) -> list[StageReceipt]:
+    """Bring every space's neighbour graph up to date with its vectors."""
+    if parameters.run_id:
+        return link_spaces(parameters, parameters.run_id)
+    run = begin(parameters.config, "graph")
+    receipts = link_spaces(parameters, run.run_id)
+    conclude(parameters.config, run, receipts)
+    return receipts

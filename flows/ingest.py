@@ -1,0 +1,21 @@
+"""The flow `ingest`: find what is new, changed, moved or gone in the sources."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks.ingest import ingest_sources
+from tasks.parameters import IngestParameters
+from tasks.run import begin, conclude
+from tasks.stages.receipts import StageReceipt
+
+
+@flow(name="ingest")
+def ingest(parameters: IngestParameters) -> list[StageReceipt]:
+    """Bring items and quarantine up to date with the sources."""
+    if parameters.run_id:
+        return ingest_sources(parameters, parameters.run_id)
+    run = begin(parameters.config, "ingest")
+    receipts = ingest_sources(parameters, run.run_id)
+    conclude(parameters.config, run, receipts)
+    return receipts

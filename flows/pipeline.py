@@ -1,0 +1,28 @@
+"""The flow `pipeline`: all stages in order, each as a subflow, then one snapshot."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.embed import embed
+from flows.graph import graph
+from flows.index import index
+from flows.ingest import ingest
+from flows.report import report
+from tasks.parameters import PipelineParameters
+from tasks.run import begin, conclude
+from tasks.stages.runs import RunSummary
+
+
+@flow(name="pipeline")
+def pipeline(parameters: PipelineParameters) -> RunSummary:
+    """Ingest, embed, index, link, report; then make the lake's new state visible in one step."""
+    run = begin(parameters.config, "pipeline")
+    receipts = [
+        *ingest(parameters.ingest(run.run_id)),
+        *embed(parameters.space(run.run_id)),
+        *index(parameters.space(run.run_id)),
+        *graph(parameters.space(run.run_id)),
+        *report(parameters.report(run.run_id)),
+    ]
+    return conclude(parameters.config, run, receipts)

@@ -1,0 +1,21 @@
+"""The flow `report`: duplicates, clusters and anomalies."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from tasks.parameters import ReportParameters
+from tasks.report import report_spaces
+from tasks.run import begin, conclude
+from tasks.stages.receipts import StageReceipt
+
+
+@flow(name="report")
+def report(parameters: ReportParameters) -> list[StageReceipt]:
+    """Bring the reports up to date with vectors, graph and items."""
+    if parameters.run_id:
+        return report_spaces(parameters, parameters.run_id)
+    run = begin(parameters.config, "report")
+    receipts = report_spaces(parameters, run.run_id)
+    conclude(parameters.config, run, receipts)
+    return receipts

@@ -1,0 +1,73 @@
+"""The command `latentlake`: a static table of commands, so that help costs nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from latentlake.cli.lazy import LazyCommand, LazyGroup
+
+_HERE = "latentlake.cli.commands"
+_START, _RUN, _ASK, _STATE = "Start", "Run the pipeline", "Ask the lake", "See what is there"
+
+COMMANDS: Final = {
+    "init": LazyCommand(f"{_HERE}.init:init", "Write a commented latentlake.toml.", _START),
+    "demo": LazyCommand(
+        f"{_HERE}.demo:demo", "Run everything on the bundled photos and abstracts.", _START
+    ),
+    "doctor": LazyCommand(
+        f"{_HERE}.doctor:doctor", "Check the installation, the machine and the project.", _START
+    ),
+    "run": LazyCommand(f"{_HERE}.run:run", "Run all stages over what is new.", _RUN),
+    "ingest": LazyCommand(
+        f"{_HERE}.stages:ingest", "Find what is new, changed, moved or gone in the sources.", _RUN
+    ),
+    "embed": LazyCommand(f"{_HERE}.stages:embed", "Encode what the spaces lack.", _RUN),
+    "index": LazyCommand(f"{_HERE}.stages:index", "Build and measure the search indexes.", _RUN),
+    "graph": LazyCommand(
+        f"{_HERE}.stages:graph", "Link every content with its nearest neighbours.", _RUN
+    ),
+    "report": LazyCommand(
+        f"{_HERE}.stages:report", "Compute duplicates, clusters and anomalies.", _RUN
+    ),
+    "search": LazyCommand(
+        f"{_HERE}.search:search", "Find the items nearest to a text, an image or an item.", _ASK
+    ),
+    "sql": LazyCommand(f"{_HERE}.sql:sql", "Ask the lake's tables in SQL.", _ASK),
+    "duplicates": LazyCommand(
+        f"{_HERE}.reports:duplicates", "List items that repeat another one, and which.", _ASK
+    ),
+    "clusters": LazyCommand(
+        f"{_HERE}.reports:clusters", "Summarise the groups of a space, or list one.", _ASK
+    ),
+    "anomalies": LazyCommand(
+        f"{_HERE}.reports:anomalies", "List the items that are least like the others.", _ASK
+    ),
+    "status": LazyCommand(f"{_HERE}.status:status", "Say what the lake holds.", _STATE),
+    "runs": LazyCommand(f"{_HERE}.status:runs", "List the runs that changed the lake.", _STATE),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="'latentlake COMMAND --help' has examples. Exit status: 0 done, 1 refused with a reason, "
+    "2 wrong usage, 3 done but some inputs are newly in quarantine, 130 interrupted.",
+)
+@click.version_option(package_name="latentlake", prog_name="latentlake")
+def cli() -> None:
+    """Embed images and texts, find what is near, doubled or odd, and ask for it in SQL.
+
+    Begin with 'latentlake init' in a folder of photos or texts, then 'latentlake run'.
+    """
+
+
+def main() -> None:
+    """Run the command line: the console script `latentlake`."""
+    cli()
+
+
+if __name__ == "__main__":
+    main()

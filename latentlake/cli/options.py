@@ -1,0 +1,63 @@
+"""Options that several commands share, and what they parse into."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from latentlake.cli.output import FORMATS, Output
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Decorator = Callable[[Callable[P, R]], Callable[P, R]]
+
+config_option = click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The configuration.  [default: the nearest latentlake.toml upwards]",
+)
+space_option = click.option("--space", metavar="NAME", help="The space.  [default: all]")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Show Prefect's own log of flows and tasks, too."
+)
+
+
+def output_options(command: Callable[P, R]) -> Callable[..., R]:
+    """Add `--format` and `--output`; the command gets them as one `output: Output`."""
+
+    @click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(FORMATS),
+        help="How the result is written.  [default: as --output is called, else table]",
+    )
+    @click.option(
+        "-o",
+        "--output",
+        "path",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write to a file; .json, .csv and .parquet choose the format.",
+    )
+    @functools.wraps(command)
+    def with_output(
+        *args: P.args, format_name: str | None, path: Path | None, **kwargs: P.kwargs
+    ) -> R:
+        kwargs["output"] = Output.of(format_name, path)
+        return command(*args, **kwargs)
+
+    return with_output
+
+
+def examples(*lines: str) -> str:
+    """Return an epilog that shows commands as they are typed.
+
+    A backspace on a line of its own keeps click from joining lines into a paragraph.
+    """
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,0 +1,110 @@
+"""Every error that latentlake raises on purpose.
+
+    LatentlakeError                     one line on stderr and exit status 1
+    ├── ConfigError                     latentlake.toml, the environment or an option is wrong
+    │   ├── UnknownEncoderError         no built-in encoder and no plug-in has this name
+    │   └── MissingExtraError           an optional package is needed and not installed
+    ├── SourceError                     a configured place cannot be listed at all
+    ├── BadInputError                   one input cannot be used: quarantine it and go on
+    │   └── EncodeError                 the content is fine, but not for this encoder
+    ├── LakeError                       the lake's files are not what they should be
+    │   ├── LakeNotFoundError           there is no lake at this root yet
+    │   ├── ShardError                  a shard's footer, schema or digest is wrong
+    │   └── SpaceMismatchError          two models would meet in one space
+    └── QueryError                      a search or SQL statement that cannot be answered
+
+An error says what, where and what to do, and carries its parts as attributes.
+Anything else that escapes is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def nearest_hint(wrong: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the known name nearest to a wrong one, or nothing."""
+    matches = get_close_matches(wrong, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{matches[0]}'?" if matches else ""
+
+
+class LatentlakeError(Exception):
+    """Base of all errors with a way out; the CLI prints it on one line and exits 1."""
+
+
+class ConfigError(LatentlakeError):
+    """A setting is missing, unknown or has a value that cannot be used."""
+
+
+class UnknownEncoderError(ConfigError):
+    """No built-in encoder and no installed plug-in has this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name, self.known = name, tuple(sorted(known))
+        super().__init__(
+            f"unknown encoder '{name}'.{nearest_hint(name, self.known)} "
+            f"Installed: {', '.join(self.known)}."
+        )
+
+
+class MissingExtraError(ConfigError):
+    """An optional dependency is needed for what was asked and is not installed."""
+
+    def __init__(self, feature: str, package: str, install: str) -> None:
+        self.feature, self.package, self.install = feature, package, install
+        super().__init__(f"{feature} needs the package '{package}': pip install {install}")
+
+
+class SourceError(LatentlakeError):
+    """A source cannot be listed: its folder or file is missing, or unreadable as a whole."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        self.source, self.reason = source, reason
+        super().__init__(f"source '{source}': {reason}")
+
+
+class BadInputError(LatentlakeError):
+    """One input cannot be used; the caller puts it into quarantine and goes on."""
+
+
+class EncodeError(BadInputError):
+    """A sound content that this encoder has no vector for (a text without a known word)."""
+
+
+class LakeError(LatentlakeError):
+    """The lake's files are not what they should be."""
+
+
+class LakeNotFoundError(LakeError):
+    """There is no lake at this root, or nothing has been committed to it yet."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        super().__init__(f"no lake at '{root}' yet: 'latentlake run' makes it.")
+
+
+class ShardError(LakeError):
+    """A shard's footer, schema or digest does not fit what its name and table promise."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{path}: {reason}")
+
+
+class SpaceMismatchError(LakeError):
+    """Vectors of one model would be mixed with, or compared to, those of another."""
+
+    def __init__(self, space: str, found: str, expected: str, where: str) -> None:
+        self.space, self.found, self.expected = space, found, expected
+        super().__init__(
+            f"space '{space}': {where} has fingerprint {found}, the configuration asks for "
+            f"{expected}. Run 'latentlake run' to build the new space beside the old one."
+        )
+
+
+class QueryError(LatentlakeError):
+    """A search or SQL statement that cannot be answered as it was put."""

@@ -1,0 +1,273 @@
+"""latentlake.toml: one strict file, an environment variable for each setting, a default for each.
+
+`LATENTLAKE_<TABLE>__<KEY>` overrides a key, for example `LATENTLAKE_LAKE__ROOT=/mnt/lake` or
+`LATENTLAKE_RUN__DEVICE=cpu`; `LATENTLAKE_SOURCES` and `LATENTLAKE_SPACES` take JSON. Relative places
+are relative to the folder of the file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from latentlake.errors import ConfigError, nearest_hint
+
+CONFIG_NAME = "latentlake.toml"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
+"""Names become table names and folders: lower-case letters, digits and underscores."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LakeSettings(_Table):
+    """Where the lake is."""
+
+    root: str = Field("lake", description="The lake's folder; relative to latentlake.toml.")
+
+
+class SourceSettings(_Table):
+    """One configured place of items."""
+
+    name: Name = Field(description="What the source is called in every table.")
+    kind: Literal["images", "text"] = Field(description="What its items are.")
+    uri: str = Field(
+        description="A folder (any nesting), a glob, or a file: tar (WebDataset), Parquet, CSV, "
+        "JSONL, plain text; .gz and .zst too. Relative to latentlake.toml."
+    )
+    text: str | None = Field(None, description="The column or JSON key that holds the text.")
+    image: str | None = Field(None, description="The Parquet column that holds the image's bytes.")
+    key: str | None = Field(None, description="The column or JSON key that names an item.")
+    lines: bool = Field(
+        default=True, description="Plain text files: an item a line (true) or a file (false)."
+    )
+    encoding: str = Field("utf-8", description="The encoding of text files.")
+
+
+class DuplicateSettings(_Table):
+    """What counts as a near-duplicate."""
+
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="The least similarity of two near-duplicates; default .9 (images), .95 (text).",
+    )
+    keep: str = Field(
+        "width*height desc, text_length desc, size_bytes desc, uri asc",
+        description="SQL order over the items' columns: which of several duplicates is kept.",
+    )
+
+
+class SpaceSettings(_Table):
+    """One encoder over some sources."""
+
+    name: Name = Field(description="What the space is called: its view is embeddings_<name>.")
+    encoder: str = Field(description="A registered encoder.")
+    sources: tuple[Name, ...] = Field(min_length=1, description="The sources it encodes.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="The encoder's own options; see the encoder's page."
+    )
+    neighbours: PositiveInt = Field(15, description="k of the neighbour graph.")
+    clusters: PositiveInt | Literal["auto"] = Field(
+        "auto", description="How many clusters; 'auto' grows with the square root of the rows."
+    )
+    target_recall: float = Field(
+        0.95, gt=0, le=1, description="recall@10 that the index is tuned for."
+    )
+    duplicates: DuplicateSettings = Field(
+        default_factory=DuplicateSettings, description="What counts as a near-duplicate."
+    )
+
+
+class RunSettings(_Table):
+    """How a run uses the machine."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where encoders run; 'auto' takes CUDA where there is one."
+    )
+    threads: PositiveInt | Literal["auto"] = Field(
+        "auto", description="Threads for everything together; 'auto' is one a core."
+    )
+    batch_size: PositiveInt | Literal["auto"] = Field(
+        "auto", description="Items a forward pass; 'auto' is what the encoder prefers."
+    )
+    shard_rows: PositiveInt = Field(16384, description="Vectors a shard, at most.")
+    seed: int = Field(0, description="The seed of every random choice.")
+
+    @property
+    def thread_count(self) -> int:
+        """The thread budget as a number."""
+        if self.threads != "auto":
+            return self.threads
+        return (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+
+
+class Settings(BaseSettings):
+    """The whole configuration, read once at the edge and frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LATENTLAKE_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    lake: LakeSettings = Field(default_factory=LakeSettings)
+    sources: tuple[SourceSettings, ...] = ()
+    spaces: tuple[SpaceSettings, ...] = ()
+    run: RunSettings = Field(default_factory=RunSettings)
+
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  pydantic-settings passes all by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, which arrives as init arguments."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Settings:
+        _refuse_twice("source", [source.name for source in self.sources])
+        _refuse_twice("space", [space.name for space in self.spaces])
+        known = {source.name: source for source in self.sources}
+        for space in self.spaces:
+            for name in space.sources:
+                if name not in known:
+                    hint = nearest_hint(name, known)
+                    message = f"space '{space.name}' names the unknown source '{name}'.{hint}"
+                    raise ValueError(message)
+            kinds = {known[name].kind for name in space.sources}
+            if len(kinds) > 1:
+                message = f"space '{space.name}' mixes sources of images and of text"
+                raise ValueError(message)
+        return self
+
+    @property
+    def root(self) -> str:
+        """The lake's root as an absolute path, or as the URL that was given."""
+        return self.resolve(self.lake.root)
+
+    def resolve(self, place: str) -> str:
+        """Make a configured place absolute; URLs stay as they are."""
+        if "://" in place:
+            return place
+        return str(self._folder / Path(place).expanduser())
+
+    def source(self, name: str) -> SourceSettings:
+        """Look a source up by name."""
+        for source in self.sources:
+            if source.name == name:
+                return source
+        raise ConfigError(_unknown("source", name, [source.name for source in self.sources]))
+
+    def space(self, name: str) -> SpaceSettings:
+        """Look a space up by name."""
+        for space in self.spaces:
+            if space.name == name:
+                return space
+        raise ConfigError(_unknown("space", name, [space.name for space in self.spaces]))
+
+
+def _refuse_twice(what: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            message = f"two {what}s are called '{name}'"
+            raise ValueError(message)
+
+
+def _unknown(what: str, name: str, known: list[str]) -> str:
+    listed = ", ".join(known) or "none"
+    return f"no {what} '{name}' in {CONFIG_NAME}.{nearest_hint(name, known)} Configured: {listed}."
+
+
+def find_config(start: Path) -> Path:
+    """Return the nearest latentlake.toml in a folder or above it.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for folder in (start, *start.parents):
+        if (folder / CONFIG_NAME).is_file():
+            return folder / CONFIG_NAME
+    raise ConfigError(f"no {CONFIG_NAME} in {start} or above: 'latentlake init' writes one.")
+
+
+def load_settings(config: str | Path | None = None) -> Settings:
+    """Read the configuration strictly.
+
+    Args:
+        config: the file; by default the nearest latentlake.toml upwards.
+
+    Raises:
+        ConfigError: no file, no TOML, an unknown key (the nearest known one is named), a bad value.
+    """
+    path = Path(config).absolute() if config else find_config(Path.cwd())
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; 'latentlake init' writes one.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: no valid TOML: {error}") from None
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from None
+    settings._folder = path.parent  # noqa: SLF001  its own class, right after it was built
+    return settings
+
+
+def _explain(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            *parents, key = problem["loc"]
+            hint = nearest_hint(str(key), _fields_at(parents))
+            problems.append(f"unknown key '{where}'.{hint}")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            problems.append(f"{where}: {message}" if where else message)
+    return "; ".join(problems)
+
+
+def _fields_at(location: list[str | int]) -> list[str]:
+    """Return the known keys of the table at a location of the configuration."""
+    model: type[BaseModel] = Settings
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _model_inside(model.model_fields[part].annotation) or model
+    return list(model.model_fields)
+
+
+def _model_inside(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in get_args(annotation):
+        found = _model_inside(inner)
+        if found:
+            return found
+    return None

@@ -1,0 +1,102 @@
+"""What an encoder is: the protocol that every stage, test and plug-in goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from models.types import Matrix, Metric, Modality
+
+Item = TypeVar("Item", contravariant=True)
+Prepared = TypeVar("Prepared")
+
+
+class EncoderOptions(BaseModel):
+    """Base of an encoder's own options: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """The recipe of a live encoder; it travels to workers, weights do not.
+
+    Attributes:
+        name: the registered name.
+        options: the encoder's own options as canonical JSON (sorted keys), so that a spec is hashable.
+        device: "auto", "cpu" or "cuda".
+        artefact: the folder of a trained model, for encoders that are trained in the lake.
+        threads: how many threads the encoder's engine may use.
+    """
+
+    name: str
+    options: str = "{}"
+    device: str = "auto"
+    artefact: str | None = None
+    threads: int = 1
+
+
+class Encoder(Protocol[Item, Prepared]):
+    """Turns items into one float32 row each.
+
+    Work is split so that a pool of threads can prepare while the engine computes: `prepare` is
+    thread-safe and takes one item, `encode` takes a batch of what `prepare` returned. A row must
+    not depend on the other rows of its batch.
+    """
+
+    modality: Modality
+    dim: int
+    metric: Metric
+    fingerprint: str
+    """Hex digest over weights, preprocessing, pooling, precision class and options."""
+    batch_size: int
+    """How many items at once suit the device."""
+
+    def prepare(self, item: Item) -> Prepared:
+        """Bring one item into the engine's form.
+
+        Args:
+            item: an `Image` (height, width, 3) uint8 RGB, or a `str`.
+
+        Raises:
+            EncodeError: this encoder has no vector for the item.
+        """
+        ...
+
+    def encode(self, batch: Sequence[Prepared]) -> Matrix:
+        """Return (len(batch), dim) float32, not normalised."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the shard footer says of this encoder: options, weights' hash, libraries."""
+        ...
+
+
+class EncoderType(Protocol):
+    """What the registry finds under a name: a class with these members."""
+
+    options_type: ClassVar[type[EncoderOptions]]
+    trainable: ClassVar[bool]
+
+    @classmethod
+    def load(cls, spec: EncoderSpec) -> Encoder[Any, Any]:
+        """Build the live encoder."""
+        ...
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        options: EncoderOptions,
+        artefact: Path,
+        progress: Callable[[str, float], None],
+    ) -> None:
+        """Train on a stream of texts and write the model into the (empty, existing) folder `artefact`.
+
+        Only called where `trainable` is true. `progress` takes a step's name and the fraction done.
+        """
+        ...

@@ -1,0 +1,57 @@
+"""The parameters of every flow: one model each, whose schema a Prefect server shows as a form."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Report = Literal["duplicates", "clusters", "anomalies"]
+ALL_REPORTS: tuple[Report, ...] = ("duplicates", "clusters", "anomalies")
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: str = Field("latentlake.toml", description="Path of the configuration file.")
+    run_id: str | None = Field(
+        None, description="The run this flow is a stage of; by default it is a run of its own."
+    )
+
+
+class IngestParameters(_Parameters):
+    """Parameters of the flow `ingest`."""
+
+    sources: tuple[str, ...] = Field((), description="Sources to ingest; by default all.")
+
+
+class SpaceParameters(_Parameters):
+    """Parameters of the flows `embed`, `index` and `graph`."""
+
+    spaces: tuple[str, ...] = Field((), description="Spaces to bring up to date; by default all.")
+
+
+class ReportParameters(SpaceParameters):
+    """Parameters of the flow `report`."""
+
+    reports: tuple[Report, ...] = Field(ALL_REPORTS, description="Reports to compute.")
+
+
+class PipelineParameters(ReportParameters):
+    """Parameters of the flow `pipeline`."""
+
+    sources: tuple[str, ...] = Field((), description="Sources to ingest; by default all.")
+
+    def ingest(self, run_id: str) -> IngestParameters:
+        """Return the parameters of the stage `ingest`."""
+        return IngestParameters(config=self.config, run_id=run_id, sources=self.sources)
+
+    def space(self, run_id: str) -> SpaceParameters:
+        """Return the parameters of the stages `embed`, `index` and `graph`."""
+        return SpaceParameters(config=self.config, run_id=run_id, spaces=self.spaces)
+
+    def report(self, run_id: str) -> ReportParameters:
+        """Return the parameters of the stage `report`."""
+        return ReportParameters(
+            config=self.config, run_id=run_id, spaces=self.spaces, reports=self.reports
+        )

@@ -1,0 +1,108 @@
+"""What each stage last built from what, so that a stage without news does nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+
+from data.content import digest_of_ids
+from data.lake import Lake, Snapshot, table_of
+from latentlake.progress import report_progress
+from tasks.stages.receipts import StageReceipt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from data.catalog import SpaceRow
+    from data.vectors import ShardVectors
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a stage's work returns.
+
+    Attributes:
+        counts: for the receipt.
+        details: JSON values for the table `builds`: parameters, measured figures, files.
+        notes: sentences for a person.
+    """
+
+    counts: dict[str, int]
+    details: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStep:
+    """A stage of one space, as far as its bookkeeping goes.
+
+    Attributes:
+        stage: "index", "graph", "duplicates", "clusters" or "anomalies".
+        space: whose vectors it reads.
+        inputs: everything the result depends on besides the vectors.
+    """
+
+    stage: str
+    space: SpaceRow
+    inputs: dict[str, Any]
+
+
+def build_if_changed(
+    lake: Lake, step: BuildStep, vectors: ShardVectors, run_id: str, work: Callable[[], Built]
+) -> StageReceipt:
+    """Do a stage's work unless the same inputs have been through it, and record what came out.
+
+    The record is committed last: a stage that is killed half-way is done again.
+    """
+    began = time.monotonic()
+    name = step.space.id.name
+    inputs = json.dumps(
+        step.inputs | {"space": step.space.id.fingerprint, "vectors": vectors.digest},
+        sort_keys=True,
+    )
+    digest = digest_of_ids([inputs])
+    known = last_build(lake, step.stage, step.space)
+    if known is not None and known["inputs"] == digest:
+        return StageReceipt(step.stage, name, changed=False, seconds=time.monotonic() - began)
+    built = work()
+    seconds = time.monotonic() - began
+    row = {
+        "space": name,
+        "stage": step.stage,
+        "inputs": digest,
+        "fingerprint": step.space.id.fingerprint,
+        "rows": vectors.rows,
+        "seconds": seconds,
+        "details": json.dumps(built.details, sort_keys=True),
+        "run_id": run_id,
+        "at": datetime.now(UTC),
+    }
+    lake.upsert("builds", table_of("builds", [row]), run_id)
+    return StageReceipt(step.stage, name, True, built.counts, seconds, built.notes)  # noqa: FBT003
+
+
+def last_build(
+    lake: Lake, stage: str, space: SpaceRow, snapshot: Snapshot | None = None
+) -> dict[str, Any] | None:
+    """Return the row of `builds` for a stage of a space, if it belongs to the same fingerprint."""
+    where = (
+        (pc.field("space") == space.id.name)
+        & (pc.field("stage") == stage)
+        & (pc.field("fingerprint") == space.id.fingerprint)
+    )
+    rows = lake.read("builds", snapshot=snapshot, where=where).to_pylist()
+    return rows[0] if rows else None
+
+
+def progress_of(stage: str, space: SpaceRow) -> Callable[[str, float], None]:
+    """Return a callback that reports a model's progress as the stage's."""
+
+    def report(step: str, fraction: float) -> None:
+        report_progress(f"{stage} {space.id.name}: {step}", round(100 * fraction), 100, "%")
+
+    return report

@@ -1,0 +1,201 @@
+"""Which vectors a configured space means: found in the lake, or made by loading or training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.catalog import SpaceRow, current_spaces
+from data.content import content_id
+from data.lake import Lake, Snapshot, table_of
+from data.shards import shard_paths
+from data.vectors import ShardVectors, open_vectors
+from latentlake.errors import ConfigError, QueryError, SpaceMismatchError, nearest_hint
+from latentlake.progress import report_progress
+from models.encoders.base import EncoderSpec
+from models.encoders.registry import find_encoder, load_encoder, parse_options
+from tasks.stages.contents import ContentRef, payloads_of, unique_contents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from latentlake.settings import Settings, SpaceSettings
+    from models.encoders.base import Encoder
+
+
+def canonical_options(space: SpaceSettings) -> str:
+    """Return the encoder's options, defaults filled in, as canonical JSON.
+
+    Raises:
+        ConfigError: an unknown encoder or option; the nearest known name is given.
+    """
+    options = parse_options(space.encoder, space.options)
+    return json.dumps(options.model_dump(mode="json"), sort_keys=True)
+
+
+def find_space(lake: Lake, settings: Settings, name: str) -> SpaceRow | None:
+    """Return the lake's space for a configured name, if encoder, options and code still fit.
+
+    Neither the encoder's library nor its weights are loaded, so a run without news stays cheap.
+    """
+    configured = settings.space(name)
+    found = current_spaces(lake).get(name)
+    if found is None or found.encoder != configured.encoder:
+        return None
+    fits = found.options == canonical_options(configured)
+    return found if fits and found.recipe == find_encoder(found.encoder).recipe() else None
+
+
+def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceRow:
+    """Load the space's encoder, training it first where it must be, and record the space.
+
+    A space of another fingerprint stays in the lake, beside this one, and is no longer current.
+
+    Raises:
+        ConfigError: the encoder's modality is not that of the space's sources.
+    """
+    configured = settings.space(name)
+    entry = find_encoder(configured.encoder)
+    kind = settings.source(configured.sources[0]).kind
+    if (entry.modality == "image") != (kind == "images"):
+        raise ConfigError(
+            f"space '{name}': encoder '{configured.encoder}' takes {entry.modality}s, "
+            f"its sources hold {kind}."
+        )
+    options = canonical_options(configured)
+    artefact = _train(lake, settings, name) if entry.trainable else None
+    encoder = load_encoder(_spec(lake, settings, configured.encoder, options, artefact))
+    row = {
+        "space": name,
+        "fingerprint": encoder.fingerprint,
+        "encoder": configured.encoder,
+        "options": options,
+        "recipe": entry.recipe(),
+        "modality": str(encoder.modality),
+        "dim": encoder.dim,
+        "metric": str(encoder.metric),
+        "artefact": artefact,
+        "details": json.dumps(encoder.describe(), sort_keys=True),
+        "is_current": True,
+        "run_id": run_id,
+        "at": datetime.now(UTC),
+    }
+    others = [
+        old | {"is_current": False}
+        for old in lake.read("spaces", where=pc.field("space") == name).to_pylist()
+        if old["fingerprint"] != encoder.fingerprint
+    ]
+    lake.upsert("spaces", table_of("spaces", [row, *others]), run_id)
+    return current_spaces(lake)[name]
+
+
+def require_space(lake: Lake, settings: Settings, name: str) -> SpaceRow:
+    """Return the lake's space that fits the configuration.
+
+    Raises:
+        SpaceMismatchError: the lake's space of this name was made by another encoder or version.
+        QueryError: there is no space of this name yet.
+    """
+    found = find_space(lake, settings, name)
+    if found is None:
+        held = known_space(lake, name)
+        raise SpaceMismatchError(
+            name, held.id.fingerprint, f"another {settings.space(name).encoder}", "the lake's space"
+        )
+    return found
+
+
+def embedded_spaces(lake: Lake, settings: Settings, chosen: tuple[str, ...]) -> list[str]:
+    """Return the chosen spaces (by default all) that have vectors to work on."""
+    names = [settings.space(name).name for name in chosen] or [s.name for s in settings.spaces]
+    return [
+        name
+        for name in names
+        if (space := find_space(lake, settings, name)) and shard_paths(lake, space.id)
+    ]
+
+
+def live_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any, Any]:
+    """Return the space's encoder, loaded once a process."""
+    return load_encoder(_spec(lake, settings, space.encoder, space.options, space.artefact))
+
+
+def known_space(lake: Lake, name: str, snapshot: Snapshot | None = None) -> SpaceRow:
+    """Look up a space that the lake holds.
+
+    Raises:
+        QueryError: there is none; the nearest name is given.
+    """
+    spaces = current_spaces(lake, snapshot)
+    if name not in spaces:
+        listed = ", ".join(spaces) or "none yet"
+        raise QueryError(f"no space '{name}'.{nearest_hint(name, spaces)} In the lake: {listed}.")
+    return spaces[name]
+
+
+def active_items(lake: Lake, sources: tuple[str, ...], columns: list[str]) -> pa.Table:
+    """Return columns of the items that these sources hold now, in order of source and place."""
+    where = pc.field("source").isin(list(sources)) & ~pc.field("deleted")
+    order = ["source", "file", "position"]
+    table = lake.read("items", where=where, columns=list(dict.fromkeys([*order, *columns])))
+    return table.sort_by([(column, "ascending") for column in order])
+
+
+def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVectors:
+    """Return the space's vectors of all contents that its sources hold now."""
+    sources = settings.space(space.id.name).sources
+    active = active_items(lake, sources, ["content_id"])["content_id"].combine_chunks()
+    return open_vectors(shard_paths(lake, space.id), space.id.dim, active)
+
+
+def _train(lake: Lake, settings: Settings, name: str) -> str:
+    """Train a space's encoder on its sources' present texts; return the model's folder."""
+    configured = settings.space(name)
+    work = lake.root / "models" / name / "_training"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    encoder_type = find_encoder(configured.encoder).load_type()
+    encoder_type.train(
+        _texts(lake, settings, name),
+        parse_options(configured.encoder, configured.options),
+        work,
+        lambda step, done: report_progress(f"train {name}: {step}", int(100 * done), 100, "%"),
+    )
+    digest = content_id(
+        "".join(content_id(path.read_bytes()) for path in sorted(work.rglob("*")) if path.is_file())
+    )[:16]
+    final = lake.root / "models" / name / digest
+    if final.exists():
+        shutil.rmtree(work)
+    else:
+        work.replace(final)
+    return final.relative_to(lake.root).as_posix()
+
+
+def _texts(lake: Lake, settings: Settings, name: str) -> Iterator[str]:
+    table = active_items(
+        lake, settings.space(name).sources, ["content_id", "source", "file", "key"]
+    )
+    refs: list[ContentRef] = unique_contents(table)
+    for _, load in payloads_of(settings, refs):
+        payload = load()
+        if isinstance(payload, str):
+            yield payload
+
+
+def _spec(
+    lake: Lake, settings: Settings, encoder: str, options: str, artefact: str | None
+) -> EncoderSpec:
+    return EncoderSpec(
+        name=encoder,
+        options=options,
+        device=settings.run.device,
+        artefact=str(Path(lake.root, artefact)) if artefact else None,
+        threads=settings.run.thread_count,
+    )
