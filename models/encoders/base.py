@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from models.types import Matrix, Metric, Modality
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
-Item = TypeVar("Item", contravariant=True)
+    from models.types import Matrix, Metric, Modality
+
+Item_contra = TypeVar("Item_contra", contravariant=True)
 Prepared = TypeVar("Prepared")
 
 
@@ -27,7 +29,7 @@ class EncoderSpec:
 
     Attributes:
         name: the registered name.
-        options: the encoder's own options as canonical JSON (sorted keys), so that a spec is hashable.
+        options: the encoder's own options as canonical JSON, so that a spec is hashable.
         device: "auto", "cpu" or "cuda".
         artefact: the folder of a trained model, for encoders that are trained in the lake.
         threads: how many threads the encoder's engine may use.
@@ -40,7 +42,7 @@ class EncoderSpec:
     threads: int = 1
 
 
-class Encoder(Protocol[Item, Prepared]):
+class Encoder(Protocol[Item_contra, Prepared]):
     """Turns items into one float32 row each.
 
     Work is split so that a pool of threads can prepare while the engine computes: `prepare` is
@@ -56,7 +58,7 @@ class Encoder(Protocol[Item, Prepared]):
     batch_size: int
     """How many items at once suit the device."""
 
-    def prepare(self, item: Item) -> Prepared:
+    def prepare(self, item: Item_contra) -> Prepared:
         """Bring one item into the engine's form.
 
         Args:
@@ -95,7 +97,7 @@ class EncoderType(Protocol):
         artefact: Path,
         progress: Callable[[str, float], None],
     ) -> None:
-        """Train on a stream of texts and write the model into the (empty, existing) folder `artefact`.
+        """Train on a stream of texts and write the model into the empty folder `artefact`.
 
         Only called where `trainable` is true. `progress` takes a step's name and the fraction done.
         """

@@ -1,0 +1,118 @@
+"""The options of the built-in encoders, and how options are read: strictly, without the engines.
+
+These classes stand apart from the encoders so that a configuration can be checked without
+importing torch or gensim.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
+
+from latentlake.errors import ConfigError, nearest_hint
+from models.encoders.base import EncoderOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OptionsT = TypeVar("OptionsT", bound=EncoderOptions)
+
+
+class EfficientNetLiteOptions(EncoderOptions):
+    """Options of `efficientnet-lite0`.
+
+    Attributes:
+        precision: what the network computes in.
+    """
+
+    precision: Literal["float32"] = "float32"
+
+
+class Word2VecOptions(EncoderOptions):
+    """Options of `word2vec`.
+
+    Attributes:
+        dim: the length of a vector; ignored where `path` is given.
+        window: how many words to each side are context.
+        min_count: rarer words are left out; "auto" is 5, or 2 or 1 where the corpus is small.
+        negative: noise words drawn for each pair (negative sampling).
+        subsample: words more frequent than this share are skipped at random in training.
+        epochs: passes over the corpus; "auto" gives a small corpus more of them.
+        skip_gram: predict the context from the word; false is the faster, coarser CBOW.
+        seed: of the initial vectors and every draw.
+        workers: training threads. One gives the same bytes each time; more are faster and
+            do not, because they update the vectors without locks.
+        sif_a: the a of the weights a / (a + p(word)); larger is nearer to a plain mean.
+        remove_component: remove the direction that all documents share.
+        path: word vectors to load instead of training: word2vec binary or text, or GloVe
+            text, also gzipped.
+        format: the format of `path`; "auto" looks into the file.
+        limit: read only so many vectors of `path`, the first ones.
+    """
+
+    dim: PositiveInt = Field(default=100, le=4096)
+    window: PositiveInt = 5
+    min_count: PositiveInt | Literal["auto"] = "auto"
+    negative: PositiveInt = 5
+    subsample: float = Field(default=1e-4, ge=0, le=1)
+    epochs: PositiveInt | Literal["auto"] = "auto"
+    skip_gram: bool = True
+    seed: int = Field(default=1, ge=0, lt=2**32)
+    workers: PositiveInt = 1
+    sif_a: PositiveFloat = 1e-3
+    remove_component: bool = True
+    path: str | None = None
+    format: Literal["auto", "word2vec-binary", "word2vec-text", "glove"] = "auto"
+    limit: PositiveInt | None = None
+
+
+def read_options(encoder: str, options_type: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
+    """Check what a user wrote as an encoder's options.
+
+    Args:
+        encoder: the encoder's name, for the message.
+        options_type: what the encoder understands.
+        given: keys and values as they stand in the configuration.
+
+    Raises:
+        ConfigError: a key is unknown (the nearest known one is named) or a value is wrong.
+    """
+    known = options_type.model_fields.keys()
+    for key in given:
+        if key not in known:
+            takes = f"It takes: {', '.join(sorted(known))}." if known else "It takes no options."
+            message = (
+                f"encoder '{encoder}' has no option '{key}'.{nearest_hint(key, known)} {takes}"
+            )
+            raise ConfigError(message)
+    try:
+        return options_type.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][:1])
+        message = (
+            f"encoder '{encoder}', option '{where}': {first['msg']} (it is {first['input']!r})"
+        )
+        raise ConfigError(message) from error
+
+
+def options_json(options: EncoderOptions) -> str:
+    """Return all options, defaults included, as the canonical JSON that `EncoderSpec` carries."""
+    return json.dumps(options.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+def options_from_json(encoder: str, options_type: type[OptionsT], text: str) -> OptionsT:
+    """Read the options of an `EncoderSpec`.
+
+    Raises:
+        ConfigError: no JSON object, or not options of this encoder.
+    """
+    try:
+        given = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"encoder '{encoder}': its options are no JSON: {error}") from error
+    if not isinstance(given, dict):
+        raise ConfigError(f"encoder '{encoder}': its options are no JSON object: {text!r}")
+    return read_options(encoder, options_type, given)

