@@ -1,0 +1,117 @@
+"""Which rows are strange, by how much, by whose judgement, and what is normal beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.analysis.detectors import Detector, Mahalanobis, NeighbourDistance, Scores
+from models.indexes.errors import IndexMismatchError
+from models.indexes.results import NO_ROW
+
+if TYPE_CHECKING:
+    from models.analysis.graph import NeighbourGraph
+    from models.types import RowIds, Vectors
+
+DETECTORS: Final[tuple[Detector, ...]] = (NeighbourDistance(), Mahalanobis())
+STRANGE_SHARE: Final = 0.05
+NORMAL_NEIGHBOURS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorScores:
+    """What one detector says.
+
+    Attributes:
+        name: the detector's.
+        scores: (rows,) float64 in the detector's own unit, the larger the stranger.
+        percentiles: (rows,) float64 in [0, 100]: the share of the other rows that score lower,
+            equal ones counted half.
+    """
+
+    name: str
+    scores: Scores
+    percentiles: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Anomalies:
+    """The judgement of all detectors.
+
+    Attributes:
+        detectors: one entry a detector, in the order they were given.
+        percentiles: (rows,) float64, the mean of the detectors' percentiles.
+        ranks: (rows,) int64, the consensus: 1 is the strangest; equal means by row number.
+        normal_neighbours: (rows, m) int64, the nearest neighbours in the graph that are not among
+            the strangest 5 % themselves, nearest first; -1 at the end where there are fewer.
+    """
+
+    detectors: tuple[DetectorScores, ...]
+    percentiles: Scores
+    ranks: RowIds
+    normal_neighbours: RowIds
+
+
+def find_anomalies(
+    vectors: Vectors,
+    graph: NeighbourGraph,
+    detectors: tuple[Detector, ...] = DETECTORS,
+    normal_neighbours: int = NORMAL_NEIGHBOURS,
+) -> Anomalies:
+    """Score all rows with some detectors and rank them by the mean of the percentiles.
+
+    Args:
+        vectors: all rows.
+        graph: of the same rows in the same order.
+        detectors: whom to ask, at least one.
+        normal_neighbours: how many normal neighbours to name a row.
+
+    Raises:
+        IndexMismatchError: the graph has another number of rows.
+        InvalidVectorsError: a vector is not finite.
+    """
+    if graph.rows.shape[0] != vectors.rows:
+        raise IndexMismatchError("the graph's number of rows", graph.rows.shape[0], vectors.rows)
+    judged = tuple(_judge(detector, vectors, graph) for detector in detectors)
+    mean = np.mean([each.percentiles for each in judged], axis=0)
+    order = np.argsort(-mean, kind="stable")
+    ranks = np.empty(vectors.rows, dtype=np.int64)
+    ranks[order] = np.arange(1, vectors.rows + 1)
+    is_normal = ranks > ceil(STRANGE_SHARE * vectors.rows)
+    return Anomalies(judged, mean, ranks, _nearest_normal(graph, is_normal, normal_neighbours))
+
+
+def percentiles(scores: Scores) -> Scores:
+    """Return the share of the other scores that are lower, in percent, equal ones counted half.
+
+    Args:
+        scores: (rows,); a single row gets 50, as any row does among equals.
+
+    Returns:
+        (rows,) float64 in [0, 100].
+    """
+    if scores.size <= 1:
+        return np.full(scores.size, 50.0)
+    _, where, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    lower = np.cumsum(counts) - counts
+    shares: Scores = 100.0 * (lower + (counts - 1) / 2) / (scores.size - 1)
+    return shares[where]
+
+
+def _judge(detector: Detector, vectors: Vectors, graph: NeighbourGraph) -> DetectorScores:
+    scores = detector.scores(vectors, graph)
+    return DetectorScores(detector.name, scores, percentiles(scores))
+
+
+def _nearest_normal(graph: NeighbourGraph, is_normal: npt.NDArray[np.bool_], wanted: int) -> RowIds:
+    usable = (graph.rows != NO_ROW) & is_normal[graph.rows]
+    order = np.argsort(~usable, axis=1, kind="stable")[:, :wanted]
+    rows = np.take_along_axis(graph.rows, order, axis=1)
+    chosen = np.take_along_axis(usable, order, axis=1)
+    named = np.full((graph.rows.shape[0], wanted), NO_ROW, dtype=np.int64)
+    named[:, : rows.shape[1]] = np.where(chosen, rows, NO_ROW)
+    return named

@@ -1,0 +1,194 @@
+"""Clusters by k-means: learnt from a sample, assigned over the stream, each with a quality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.indexes.exact import faiss_metric
+from models.indexes.faiss_library import library
+from models.indexes.results import as_distances, from_faiss
+from models.indexes.streams import Progress, prepared, prepared_batches, sample, silent, take
+from models.types import Matrix, Metric, RowIds, Vectors
+
+Distances = npt.NDArray[np.float32]
+
+FEWEST: Final = 2
+MOST: Final = 256
+TRAINING_ROWS_PER_CLUSTER: Final = 256
+ITERATIONS: Final = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """A partition of all rows; cluster 0 is the largest, equal sizes are ordered by medoid row.
+
+    The distance is 1 - cosine to the centroid (of length 1) where the metric is the cosine, else
+    the Euclidean distance to it.
+
+    Attributes:
+        cluster_of: (rows,) int64, the cluster of each row.
+        distances: (rows,) float32, of each row to the centroid of its cluster.
+        centroids: (clusters, dim) float32.
+        medoids: (clusters,) int64, the row nearest to each centroid, the first among equals.
+        sizes: (clusters,) int64, all positive.
+        qualities: (clusters,) float32, the mean simplified silhouette of its rows in [-1, 1].
+    """
+
+    cluster_of: RowIds
+    distances: Distances
+    centroids: Matrix
+    medoids: RowIds
+    sizes: RowIds
+    qualities: Distances
+
+    @property
+    def count(self) -> int:
+        """How many clusters."""
+        return int(self.sizes.size)
+
+
+def choose_clusters(rows: int) -> int:
+    """Return sqrt(rows / 2), a rule of thumb (Mardia et al. 1979), within [2, 256]."""
+    return int(np.clip(round(sqrt(rows / 2)), FEWEST, MOST))
+
+
+def find_clusters(
+    vectors: Vectors,
+    metric: Metric,
+    clusters: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Clusters:
+    """Partition all rows by k-means (spherical for the cosine, after Dhillon & Modha 2001).
+
+    Centroids are learnt from at most 256 rows a cluster, starting from k-means++; then each row
+    goes to its nearest centroid, and centroids that get no row are dropped. So there may be fewer
+    clusters than asked for, never an empty one. The quality is the simplified silhouette of
+    Hruschka et al. (2004), (b - a) / max(a, b) with the distances a to the own and b to the nearest
+    other centroid; 0 for a single row and where there is only one cluster.
+
+    Args:
+        vectors: all rows.
+        metric: how nearness is measured; the inner product clusters as L2 does.
+        clusters: how many to ask for; None for `choose_clusters`.
+        seed: of the sample and the start.
+        progress: called with "train" or "assign" and the fraction done.
+
+    Returns:
+        The clusters; the same for the same vectors, seed and number of threads.
+
+    Raises:
+        InvalidVectorsError: a vector is not finite.
+    """
+    geometry = Metric.COSINE if metric is Metric.COSINE else Metric.L2
+    if vectors.rows == 0:
+        return _no_clusters(vectors.dim)
+    wanted = min(clusters or choose_clusters(vectors.rows), vectors.rows)
+    progress("train", 0.0)
+    centroids = _train(vectors, geometry, wanted, seed)
+    progress("train", 1.0)
+    assigned = _assign(vectors, centroids, geometry, progress)
+    used = np.bincount(assigned.nearest, minlength=centroids.shape[0]) > 0
+    if not used.all():
+        # Empty clusters must not count as the "nearest other" of the silhouettes either.
+        centroids = centroids[used]
+        assigned = _assign(vectors, centroids, geometry, progress)
+    return _summarise(assigned, centroids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Assignment:
+    """For each row: its centroid, the distance to it, and the distance to the next nearest one."""
+
+    nearest: RowIds
+    own: Distances
+    other: Distances
+
+
+def _train(vectors: Vectors, geometry: Metric, clusters: int, seed: int) -> Matrix:
+    faiss = library()
+    rows = np.sort(sample(vectors.rows, TRAINING_ROWS_PER_CLUSTER * clusters, seed))
+    training = prepared(take(vectors, rows), vectors.dim, geometry)
+    kmeans: Any = faiss.Kmeans(
+        vectors.dim,
+        clusters,
+        niter=ITERATIONS,
+        seed=seed,
+        spherical=geometry is Metric.COSINE,
+        init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
+        # Both bounds are kept above; at FAISS's own it would warn on stderr or sample once more.
+        min_points_per_centroid=1,
+        max_points_per_centroid=TRAINING_ROWS_PER_CLUSTER,
+    )
+    kmeans.train(training)
+    centroids: Matrix = kmeans.centroids
+    return prepared(centroids, vectors.dim, geometry)
+
+
+def _assign(
+    vectors: Vectors, centroids: Matrix, geometry: Metric, progress: Progress
+) -> _Assignment:
+    assigned = _Assignment(
+        np.empty(vectors.rows, dtype=np.int64),
+        np.empty(vectors.rows, dtype=np.float32),
+        np.empty(vectors.rows, dtype=np.float32),
+    )
+    for start, batch in prepared_batches(vectors, geometry):
+        part = _nearest_two(batch, centroids, geometry)
+        stop = start + batch.shape[0]
+        assigned.nearest[start:stop] = part.nearest
+        assigned.own[start:stop] = part.own
+        assigned.other[start:stop] = part.other
+        progress("assign", stop / vectors.rows)
+    return assigned
+
+
+def _nearest_two(batch: Matrix, centroids: Matrix, geometry: Metric) -> _Assignment:
+    distances, found = library().knn(
+        batch, centroids, min(2, centroids.shape[0]), faiss_metric(geometry)
+    )
+    away = as_distances(from_faiss(distances, found, geometry), geometry)
+    nearest = found[:, 0]
+    if geometry is Metric.L2:
+        # FAISS's |x|^2 + |c|^2 - 2xc is too coarse near 0, where the medoid is chosen.
+        own = np.linalg.norm(batch - centroids[nearest], axis=1).astype(np.float32)
+    else:
+        own = away[:, 0]
+    return _Assignment(nearest, own, np.maximum(own, away[:, -1]))
+
+
+def _summarise(assigned: _Assignment, centroids: Matrix) -> Clusters:
+    count = centroids.shape[0]
+    sizes = np.bincount(assigned.nearest, minlength=count)
+    nearest_first = np.lexsort((assigned.own, assigned.nearest))
+    starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+    medoids = nearest_first[starts]
+    silhouettes = _silhouettes(assigned, sizes)
+    qualities = np.bincount(assigned.nearest, weights=silhouettes, minlength=count) / sizes
+    order = np.lexsort((medoids, -sizes))
+    renumbered = np.empty(count, dtype=np.int64)
+    renumbered[order] = np.arange(count)
+    return Clusters(
+        cluster_of=renumbered[assigned.nearest],
+        distances=assigned.own,
+        centroids=centroids[order],
+        medoids=medoids[order].astype(np.int64),
+        sizes=sizes[order].astype(np.int64),
+        qualities=qualities[order].astype(np.float32),
+    )
+
+
+def _silhouettes(assigned: _Assignment, sizes: RowIds) -> npt.NDArray[np.float64]:
+    own, other = assigned.own.astype(np.float64), assigned.other.astype(np.float64)
+    defined = (other > 0) & (sizes[assigned.nearest] > 1) & (sizes.size > 1)
+    return np.divide(other - own, other, out=np.zeros_like(own), where=defined)
+
+
+def _no_clusters(dim: int) -> Clusters:
+    none, nothing = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+    return Clusters(none, nothing, np.empty((0, dim), dtype=np.float32), none, none, nothing)

@@ -1,0 +1,146 @@
+"""Anomaly detectors: each gives every row one number, the larger the stranger.
+
+A detector joins by having a `name` and `scores`; most need nothing but the neighbour graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from models.indexes.results import NO_ROW, as_distances
+from models.indexes.streams import prepared_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from models.analysis.graph import NeighbourGraph
+    from models.types import Matrix, Metric, Vectors
+
+Scores = npt.NDArray[np.float64]
+"""One number a row: shape (rows,)."""
+
+_STREAM_BYTES = 32 * 2**20
+
+
+class Detector(Protocol):
+    """Scores all rows of a space."""
+
+    @property
+    def name(self) -> str:
+        """What the scores are called in tables."""
+        ...
+
+    def scores(self, vectors: Vectors, graph: NeighbourGraph) -> Scores:
+        """Return (rows,) float64, finite, the larger the stranger.
+
+        Args:
+            vectors: all rows.
+            graph: of the same rows.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourDistance:
+    """Mean distance to the k nearest others (Angiulli & Pizzuti 2002), read from the graph.
+
+    The distance is 1 - cosine, Euclidean, or the negated inner product. A row of which the graph
+    knows no neighbour scores as the farthest of the others, 0 where there is no other.
+    """
+
+    name: str = "neighbour_distance"
+
+    def scores(self, vectors: Vectors, graph: NeighbourGraph) -> Scores:  # noqa: ARG002
+        """Return the mean distances: (rows,) float64."""
+        known = graph.rows != NO_ROW
+        similarities = np.where(known, graph.similarities, np.float32(0))
+        distances = as_distances(similarities, graph.metric).astype(np.float64)
+        counts = known.sum(axis=1)
+        means: Scores = np.where(known, distances, 0.0).sum(axis=1) / np.maximum(counts, 1)
+        if (counts > 0).any():
+            means[counts == 0] = means[counts > 0].max()
+        return means
+
+
+@dataclass(frozen=True, slots=True)
+class Mahalanobis:
+    """Squared Mahalanobis distance to the mean, with the shrunk covariance of Ledoit & Wolf (2004).
+
+    Three passes over the stream (mean, covariance, scores) in float64, so the result is that of
+    `sklearn.covariance.LedoitWolf` on all rows, in the memory of two (dim, dim) matrices. The
+    shrinkage keeps it defined where there are fewer rows than dimensions; directions without any
+    variance are left out, as by a pseudo-inverse. Vectors of cosine spaces are scaled to length 1.
+    """
+
+    name: str = "mahalanobis"
+
+    def scores(self, vectors: Vectors, graph: NeighbourGraph) -> Scores:
+        """Return the squared distances: (rows,) float64."""
+        scores = np.zeros(vectors.rows, dtype=np.float64)
+        if vectors.rows == 0:
+            return scores
+        fit = _fit(vectors, graph.metric)
+        for start, batch in _batches(vectors, graph.metric):
+            white = (batch.astype(np.float64) - fit.mean) @ fit.whitening
+            scores[start : start + batch.shape[0]] = np.einsum("ij,ij->i", white, white)
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """The centre (dim,), and W (dim, rank) with W W^T the inverse of the shrunk covariance."""
+
+    mean: Scores
+    whitening: npt.NDArray[np.float64]
+
+
+def _batches(vectors: Vectors, metric: Metric) -> Iterator[tuple[int, Matrix]]:
+    return prepared_batches(vectors, metric, max(1, _STREAM_BYTES // (4 * max(1, vectors.dim))))
+
+
+def _fit(vectors: Vectors, metric: Metric) -> _Fit:
+    rows, dim = vectors.rows, vectors.dim
+    mean = np.zeros(dim)
+    for _, batch in _batches(vectors, metric):
+        mean += batch.sum(axis=0, dtype=np.float64) / rows
+    products, fourth = np.zeros((dim, dim)), 0.0
+    for _, batch in _batches(vectors, metric):
+        centred = batch.astype(np.float64) - mean
+        products += centred.T @ centred
+        fourth += float(np.square(np.einsum("ij,ij->i", centred, centred)).sum())
+    return _Fit(mean, _inverse_root(_shrunk(products / rows, fourth, rows)))
+
+
+def _shrunk(
+    covariance: npt.NDArray[np.float64], fourth: float, rows: int
+) -> npt.NDArray[np.float64]:
+    """Shrink towards the mean variance, with the intensity of Ledoit & Wolf's lemma 3.2.
+
+    With S the covariance, m = tr(S) / p the mean variance, and norms divided by p:
+    d^2 = |S - m I|^2, b^2 = min(d^2, (sum_i |x_i|^4 / n - |S|^2) / n), intensity = b^2 / d^2.
+
+    Args:
+        covariance: (dim, dim), divided by `rows`.
+        fourth: the sum over rows of the fourth power of the centred length.
+        rows: how many rows.
+    """
+    dim = covariance.shape[0]
+    variance = float(np.trace(covariance)) / dim
+    square = float(np.square(covariance).sum())
+    spread = (square - dim * variance * variance) / dim
+    noise = min(max(0.0, (fourth / rows - square) / (rows * dim)), max(0.0, spread))
+    intensity = noise / spread if noise > 0 else 0.0
+    target: npt.NDArray[np.float64] = variance * np.eye(dim)
+    return (1.0 - intensity) * covariance + intensity * target
+
+
+def _inverse_root(covariance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    variances, directions = np.linalg.eigh(covariance)
+    floor = np.finfo(np.float64).eps * covariance.shape[0] * float(np.abs(variances).max())
+    kept = variances > floor
+    root: npt.NDArray[np.float64] = directions[:, kept] / np.sqrt(variances[kept])
+    return root

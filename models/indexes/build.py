@@ -1,0 +1,129 @@
+"""From vectors to a searchable index whose recall has been measured."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from models.indexes.plans import IndexPlan, choose_index, held_back
+from models.indexes.recall import (
+    GroundTruth,
+    RecallEstimate,
+    estimate_recall,
+    ground_truth,
+    measure_recall,
+)
+from models.indexes.streams import Progress, batch_rows, sample, silent, take
+from models.indexes.tuning import answer, effort_ladder, tune
+from models.indexes.vector_index import VectorIndex
+
+if TYPE_CHECKING:
+    from models.types import Metric, Vectors
+
+RECALL_K: Final = 10
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIndex:
+    """An index and what is known of it.
+
+    Attributes:
+        index: ready for search, its effort tuned.
+        recall: recall@10 on held-back rows that neither training nor tuning has seen.
+        target_recall: what tuning aimed at.
+    """
+
+    index: VectorIndex
+    recall: RecallEstimate
+    target_recall: float
+
+    @property
+    def plan(self) -> IndexPlan:
+        """What was built, with the tuned effort and all reasons."""
+        return self.index.plan
+
+    @property
+    def reaches_target(self) -> bool:
+        """Whether the measured recall is not below the target beyond chance."""
+        return self.recall.high >= self.target_recall
+
+
+def build_index(
+    vectors: Vectors,
+    metric: Metric,
+    plan: IndexPlan | None = None,
+    seed: int = 0,
+    target_recall: float = 0.95,
+    progress: Progress = silent,
+) -> BuiltIndex:
+    """Train, fill, tune and measure an index over a stream of vectors.
+
+    Held-back rows are drawn first, the training sample from the others. All rows are added, the
+    held-back ones too: as queries their own row does not count. Memory is the index, the training
+    sample and one batch. The same vectors and seed give the same index with the same
+    library versions, processor and number of threads.
+
+    Args:
+        vectors: what to index; row i of the stream is row i of the index.
+        metric: how nearness is measured.
+        plan: what to build; None lets `choose_index` decide.
+        seed: of all sampling and of k-means.
+        target_recall: the recall@10 that tuning aims at.
+        progress: called with "train", "add" or "measure" and the fraction done.
+
+    Returns:
+        The index with its measured recall; ask `reaches_target` of a plan of your own.
+
+    Raises:
+        InvalidVectorsError: a vector is not finite.
+    """
+    plan = plan or choose_index(vectors.rows, vectors.dim, metric)
+    index = VectorIndex.empty(vectors.dim, metric, plan)
+    trained = plan.training_rows > 0
+    tuning, measuring = held_back(vectors.rows, trained=trained)
+    tuning = tuning if len(effort_ladder(index)) > 1 else 0
+    drawn = sample(vectors.rows, tuning + measuring + plan.training_rows, seed)
+    queries, training = drawn[: tuning + measuring], drawn[tuning + measuring :]
+    if trained:
+        progress("train", 0.0)
+        index.train(take(vectors, training), seed)
+        progress("train", 1.0)
+    _fill(index, vectors, progress)
+    progress("measure", 0.0)
+    truth = ground_truth(vectors, queries, RECALL_K, metric)
+    built = _tuned(index, vectors, truth.part(0, tuning), target_recall)
+    recall = _measured(built, vectors, truth.part(tuning))
+    progress("measure", 1.0)
+    return BuiltIndex(built, recall, target_recall)
+
+
+def _fill(index: VectorIndex, vectors: Vectors, progress: Progress) -> None:
+    for batch in vectors.batches(batch_rows(vectors.dim)):
+        index.add(batch)
+        progress("add", index.rows / vectors.rows)
+
+
+def _tuned(
+    index: VectorIndex, vectors: Vectors, truth: GroundTruth, target_recall: float
+) -> VectorIndex:
+    if truth.rows.size == 0:
+        return index
+    found = tune(index, vectors, truth, target_recall)
+    effort = ", ".join(f"{k} {v}" for k, v in asdict(found).items() if v is not None)
+    reason = f"{effort}: tuned on {truth.rows.size} queries for recall {target_recall}."
+    tuned = index.with_parameters(found)
+    tuned.plan = replace(tuned.plan, reasons=(*tuned.plan.reasons, reason))
+    return tuned
+
+
+def _measured(index: VectorIndex, vectors: Vectors, truth: GroundTruth) -> RecallEstimate:
+    shares = measure_recall(vectors, truth, [answer(index, truth)], index.metric)[0]
+    recall = estimate_recall(shares, truth.k)
+    logger.info(
+        "index measured",
+        extra={"factory": index.plan.factory, "recall": recall.mean, "queries": recall.queries},
+    )
+    return recall

@@ -1,0 +1,70 @@
+"""Brute force over a stream: the truth that every approximate answer is measured against."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from models.indexes.faiss_library import library
+from models.indexes.results import Neighbours, from_faiss, no_neighbours
+from models.indexes.streams import prepared, prepared_batches
+from models.types import Matrix, Metric, RowIds, Vectors
+
+
+def faiss_metric(metric: Metric) -> int:
+    """Return FAISS's number for a metric; the cosine is the inner product of unit vectors."""
+    faiss = library()
+    return int(faiss.METRIC_L2 if metric is Metric.L2 else faiss.METRIC_INNER_PRODUCT)
+
+
+def exact_search(vectors: Vectors, queries: Matrix, k: int, metric: Metric) -> Neighbours:
+    """Find the k nearest of all vectors, exactly, in one pass over the stream.
+
+    Similarities are float32 and carry the rounding of BLAS: for L2 about 1e-6 of the squared
+    lengths, because the distance is computed as |q|^2 + |x|^2 - 2qx.
+
+    Args:
+        vectors: what to search, streamed.
+        queries: (queries, dim) float32.
+        k: how many neighbours each; with fewer vectors the rest is -1 and -inf.
+        metric: how nearness is measured.
+
+    Returns:
+        (queries, k) rows and similarities; the order among equals is left open.
+
+    Raises:
+        IndexMismatchError: the queries have another dimension.
+        InvalidVectorsError: a vector is not finite.
+    """
+    ready = prepared(queries, vectors.dim, metric)
+    best = no_neighbours(ready.shape[0], k)
+    if ready.shape[0] == 0:
+        return best
+    for start, batch in prepared_batches(vectors, metric):
+        best = best.merged(_nearest_in(batch, ready, min(k, batch.shape[0]), start, metric))
+    return best
+
+
+def _nearest_in(batch: Matrix, queries: Matrix, k: int, start: int, metric: Metric) -> Neighbours:
+    distances, rows = library().knn(queries, batch, k, faiss_metric(metric))
+    return Neighbours(rows + start, from_faiss(distances, rows, metric))
+
+
+def pair_similarities(left: Matrix, right: Matrix, metric: Metric) -> npt.NDArray[np.float64]:
+    """Return the similarity of each row of `left` with the same row of `right`, in float64.
+
+    Args:
+        left: (pairs, dim), prepared for the metric.
+        right: (pairs, dim), prepared for the metric.
+        metric: how nearness is measured.
+    """
+    a, b = left.astype(np.float64), right.astype(np.float64)
+    similarities: npt.NDArray[np.float64] = (
+        -np.square(a - b).sum(axis=1) if metric is Metric.L2 else (a * b).sum(axis=1)
+    )
+    return similarities
+
+
+def own_rows(start: int, count: int) -> RowIds:
+    """Return the numbers of `count` consecutive rows."""
+    return np.arange(start, start + count, dtype=np.int64)

@@ -1,0 +1,92 @@
+"""Reading from `Vectors`: checked and scaled batches, and the few rows that a sample names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import numpy as np
+
+from models.indexes.errors import IndexMismatchError, InvalidVectorsError
+from models.types import Matrix, Metric, RowIds, Vectors, normalised
+
+Progress = Callable[[str, float], None]
+"""Takes a step's name and the fraction of it that is done."""
+
+BATCH_BYTES: Final = 64 * 2**20
+"""Memory of one batch of a stream: large enough for BLAS, small beside an index."""
+
+
+def silent(step: str, fraction: float) -> None:
+    """Report nothing."""
+
+
+def batch_rows(dim: int) -> int:
+    """Return how many float32 vectors make a batch of `BATCH_BYTES`."""
+    return max(1, BATCH_BYTES // (4 * max(1, dim)))
+
+
+def prepared(vectors: Matrix, dim: int, metric: Metric) -> Matrix:
+    """Check vectors and bring them into the form that FAISS takes for a metric.
+
+    Args:
+        vectors: (rows, dim), any float type.
+        dim: what they must have.
+        metric: for the cosine, rows are scaled to length 1.
+
+    Returns:
+        (rows, dim) float32, C-contiguous; the input itself where nothing had to change.
+
+    Raises:
+        IndexMismatchError: they have another dimension.
+        InvalidVectorsError: not a matrix, or with NaN or infinite values.
+    """
+    matrix = np.ascontiguousarray(vectors, dtype=np.float32)
+    if matrix.ndim != 2:  # noqa: PLR2004 - a matrix has two axes
+        raise InvalidVectorsError(f"shape {matrix.shape} where (rows, {dim}) is expected")
+    if matrix.shape[1] != dim:
+        raise IndexMismatchError("the vectors' dimension", matrix.shape[1], dim)
+    if not np.isfinite(matrix).all():
+        bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+        raise InvalidVectorsError(f"{bad.size} with NaN or infinite values, first at {bad[0]}")
+    return normalised(matrix) if metric is Metric.COSINE else matrix
+
+
+def prepared_batches(
+    vectors: Vectors, metric: Metric, rows: int | None = None
+) -> Iterator[tuple[int, Matrix]]:
+    """Stream all vectors as (first row, prepared batch); see `prepared` for the errors."""
+    start = 0
+    for batch in vectors.batches(rows or batch_rows(vectors.dim)):
+        yield start, prepared(batch, vectors.dim, metric)
+        start += batch.shape[0]
+
+
+def take(vectors: Vectors, rows: RowIds) -> Matrix:
+    """Read some rows in one pass over the stream.
+
+    Args:
+        vectors: any source.
+        rows: (wanted,) int64 in any order, repeats allowed, all in [0, vectors.rows).
+
+    Returns:
+        (wanted, dim) float32 in the order of `rows`, as stored (not normalised).
+    """
+    taken = np.empty((rows.size, vectors.dim), dtype=np.float32)
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    start = 0
+    for batch in vectors.batches(batch_rows(vectors.dim)):
+        stop = start + batch.shape[0]
+        low, high = np.searchsorted(ordered, (start, stop))
+        taken[order[low:high]] = batch[ordered[low:high] - start]
+        start = stop
+        if high == rows.size:
+            break
+    return taken
+
+
+def sample(rows: int, size: int, seed: int) -> RowIds:
+    """Draw distinct rows at random, in random order: (min(size, rows),) int64."""
+    generator = np.random.default_rng(seed)
+    return generator.choice(rows, size=min(size, rows), replace=False).astype(np.int64)

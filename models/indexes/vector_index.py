@@ -1,0 +1,246 @@
+"""One FAISS index with its metric and tuned effort: search, filter, range search, add."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.indexes.errors import IndexMismatchError
+from models.indexes.exact import faiss_metric
+from models.indexes.faiss_library import library, single_thread
+from models.indexes.files import IndexHeader, read_index, write_index
+from models.indexes.plans import SearchParameters
+from models.indexes.results import NO_ROW, Neighbours, RangeMatches, from_faiss, no_neighbours
+from models.indexes.streams import prepared
+from models.types import Matrix, Metric, RowIds
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.indexes.plans import IndexPlan
+
+
+class VectorIndex:
+    """A searchable set of vectors whose rows are numbered 0, 1, ... in the order they were added.
+
+    Searches change nothing, so threads may share one index; `train` and `add` want it alone.
+    Similarities are "the larger, the nearer" for each metric (see `models.indexes.results`); those
+    of quantised kinds (SQfp16, SQ8) are as precise as the codes.
+
+    Attributes:
+        metric: how nearness is measured.
+        plan: what was built and how hard a search tries.
+        fingerprint: the space's, as stored in the file; empty where nobody has said.
+    """
+
+    def __init__(
+        self, faiss_index: Any, metric: Metric, plan: IndexPlan, fingerprint: str = ""
+    ) -> None:
+        self._index = faiss_index
+        self.metric = metric
+        self.plan = plan
+        self.fingerprint = fingerprint
+
+    @classmethod
+    def empty(cls, dim: int, metric: Metric, plan: IndexPlan) -> VectorIndex:
+        """Make the index that a plan describes, untrained and without vectors."""
+        faiss = library()
+        return cls(faiss.index_factory(dim, plan.factory, faiss_metric(metric)), metric, plan)
+
+    @property
+    def rows(self) -> int:
+        """How many vectors it holds."""
+        return int(self._index.ntotal)
+
+    @property
+    def dim(self) -> int:
+        """The length of each."""
+        return int(self._index.d)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether vectors can be added; kinds without training always are."""
+        return bool(self._index.is_trained)
+
+    @property
+    def lists(self) -> int | None:
+        """How many inverted lists it has, None for other kinds."""
+        return int(self._index.nlist) if isinstance(self._index, library().IndexIVF) else None
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether search walks over an HNSW graph."""
+        return isinstance(self._index, library().IndexHNSW)
+
+    def with_parameters(self, parameters: SearchParameters) -> VectorIndex:
+        """Return the same index (sharing its vectors) searched with another effort."""
+        plan = replace(self.plan, search_parameters=parameters)
+        return VectorIndex(self._index, self.metric, plan, self.fingerprint)
+
+    def train(self, sample: Matrix, seed: int) -> None:
+        """Learn lists and codes from a sample; the same sample and seed learn the same.
+
+        Args:
+            sample: (rows, dim) float32.
+            seed: of the k-means behind inverted lists.
+
+        Raises:
+            IndexMismatchError, InvalidVectorsError: see `prepared`.
+        """
+        if isinstance(self._index, library().IndexIVF):
+            self._index.cp.seed = seed
+            # The plan bounds the lists; below one list's worth FAISS would only print a warning.
+            self._index.cp.min_points_per_centroid = 1
+        self._index.train(prepared(sample, self.dim, self.metric))
+
+    def add(self, vectors: Matrix) -> None:
+        """Append (rows, dim) float32 vectors; they take the next row numbers.
+
+        Raises:
+            IndexMismatchError, InvalidVectorsError: see `prepared`.
+        """
+        ready = prepared(vectors, self.dim, self.metric)
+        if self.is_graph:
+            # Threads race for edges: only one of them gives the same graph each time.
+            with single_thread():
+                self._index.add(ready)
+        else:
+            self._index.add(ready)
+
+    def search(self, queries: Matrix, k: int, allowed: RowIds | None = None) -> Neighbours:
+        """Find the k nearest rows of each query.
+
+        Args:
+            queries: (queries, dim) float32; scaled inside where the metric is the cosine.
+            k: how many, at least 1.
+            allowed: (any,) int64, the only rows to consider; None for all. The effort grows as
+                they get fewer, so that a filter does not spoil the answer.
+
+        Returns:
+            (queries, k) rows and similarities, nearest first; -1 and -inf where there are fewer
+            (inverted lists are probed on until k are found).
+
+        Raises:
+            IndexMismatchError, InvalidVectorsError: see `prepared`.
+        """
+        ready = prepared(queries, self.dim, self.metric)
+        available = self.rows if allowed is None else np.unique(allowed).size
+        if ready.shape[0] == 0 or available == 0:
+            return no_neighbours(ready.shape[0], k)
+        selector = None if allowed is None else self._selector(allowed)
+        effort = self._effort(self.rows / available)
+        found = self._search(ready, k, self._parameters(effort, selector))
+        last = min(k, available) - 1
+        while effort.nprobe is not None and effort.nprobe < (self.lists or 0):
+            # The probed lists of these queries hold fewer than k rows: more lists for them.
+            short = np.flatnonzero(found.rows[:, last] == NO_ROW)
+            if short.size == 0:
+                break
+            effort = SearchParameters(nprobe=min(4 * effort.nprobe, self.lists or 1))
+            again = self._search(ready[short], k, self._parameters(effort, selector))
+            found.rows[short], found.similarities[short] = again.rows, again.similarities
+        return found
+
+    def range_search(self, queries: Matrix, threshold: float) -> RangeMatches:
+        """Find all rows whose similarity reaches a threshold; exact for Flat, else those probed.
+
+        Args:
+            queries: (queries, dim) float32.
+            threshold: the least similarity; for L2 a negative squared distance.
+
+        Returns:
+            Every match, the queries' own rows included if they are in the index.
+
+        Raises:
+            IndexMismatchError, InvalidVectorsError: see `prepared`.
+        """
+        ready = prepared(queries, self.dim, self.metric)
+        if ready.shape[0] == 0 or self.rows == 0:
+            nothing = np.empty(0, dtype=np.int64)
+            return RangeMatches(nothing, nothing, np.empty(0, dtype=np.float32))
+        limits, distances, rows = self._index.range_search(
+            ready, self._radius(threshold), params=self._parameters(self._effort())
+        )
+        counts = np.diff(limits.astype(np.int64))
+        queries_of = np.repeat(np.arange(ready.shape[0], dtype=np.int64), counts)
+        return RangeMatches(queries_of, rows, from_faiss(distances, rows, self.metric))
+
+    def save(self, path: Path, fingerprint: str | None = None) -> None:
+        """Write the index whole or not at all; plain FAISS can read the file too.
+
+        Args:
+            path: the file, replaced if it exists; its folder must exist.
+            fingerprint: the space's; None keeps the one the index has.
+        """
+        if fingerprint is not None:
+            self.fingerprint = fingerprint
+        write_index(self._index, IndexHeader(self.metric, self.plan, self.fingerprint), path)
+
+    @classmethod
+    def load(cls, path: Path) -> VectorIndex:
+        """Read an index that `save` wrote.
+
+        Raises:
+            IndexFileError: the file is missing, cut short or not one of latentlake's.
+        """
+        index, header = read_index(path)
+        return cls(index, header.metric, header.plan, header.fingerprint)
+
+    def require(self, rows: int, dim: int, metric: Metric) -> None:
+        """Check that this index is over certain vectors.
+
+        Raises:
+            IndexMismatchError: their number, dimension or metric differs.
+        """
+        for what, found, expected in (
+            ("the vectors' dimension", dim, self.dim),
+            ("the metric", metric, self.metric),
+            ("the number of vectors", rows, self.rows),
+        ):
+            if found != expected:
+                raise IndexMismatchError(what, found, expected)
+
+    def _radius(self, threshold: float) -> float:
+        """FAISS wants strictly nearer than the radius; a threshold itself counts as reached."""
+        bound = np.float32(-threshold if self.metric is Metric.L2 else threshold)
+        towards = np.float32(np.inf if self.metric is Metric.L2 else -np.inf)
+        return float(np.nextafter(bound, towards))
+
+    def _search(self, ready: Matrix, k: int, parameters: Any) -> Neighbours:
+        distances, rows = self._index.search(ready, k, params=parameters)
+        return Neighbours(rows, from_faiss(distances, rows, self.metric))
+
+    def _effort(self, widen: float = 1.0) -> SearchParameters:
+        """Return the tuned effort, multiplied within the bounds of what the index has."""
+        wanted = self.plan.search_parameters
+        if self.lists is not None:
+            nprobe = min(self.lists, ceil((wanted.nprobe or 1) * widen))
+            return SearchParameters(nprobe=nprobe)
+        if self.is_graph:
+            return SearchParameters(
+                ef_search=ceil(min(self.rows, (wanted.ef_search or 64) * widen))
+            )
+        return SearchParameters()
+
+    def _parameters(self, effort: SearchParameters, selector: Any = None) -> Any:
+        faiss = library()
+        if effort.nprobe is not None:
+            return faiss.SearchParametersIVF(nprobe=effort.nprobe, sel=selector)
+        if effort.ef_search is not None:
+            return faiss.SearchParametersHNSW(efSearch=effort.ef_search, sel=selector)
+        return faiss.SearchParameters(sel=selector)
+
+    def _selector(self, allowed: RowIds) -> Any:
+        """Build a bitmap: one bit a row, and a test costs the same however many are allowed.
+
+        Raises:
+            IndexMismatchError: a row that the index does not have.
+        """
+        if allowed.min() < 0 or allowed.max() >= self.rows:
+            raise IndexMismatchError("the largest allowed row", int(allowed.max()), self.rows - 1)
+        mask = np.zeros(self.rows, dtype=np.bool_)
+        mask[allowed] = True
+        return library().IDSelectorBitmap(np.packbits(mask, bitorder="little"))
