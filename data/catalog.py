@@ -129,7 +129,7 @@ def statements(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
     """Yield the statements that make all views and macros over one snapshot."""
     yield (
         f"CREATE TABLE snapshot AS SELECT {snapshot.number} AS number, "
-        f"{_text(snapshot.run_id)} AS run_id, {_text(snapshot.at)}::TIMESTAMPTZ AS at, "
+        f"{_text(snapshot.run_id)} AS run_id, {_text(snapshot.at)}::TIMESTAMPTZ AS recorded_at, "
         f"{_text(str(lake.root.absolute()))} AS root"
     )
     for name, table in TABLES.items():

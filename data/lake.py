@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError
@@ -92,6 +93,7 @@ class Lake:
         *,
         snapshot: Snapshot | None = None,
         where: ds.Expression | None = None,
+        within: tuple[str, pa.Array] | None = None,
         columns: list[str] | None = None,
     ) -> pa.Table:
         """Read a table, whole or in part.
@@ -99,7 +101,8 @@ class Lake:
         Args:
             name: its name in `data.schemas`.
             snapshot: the state to read; by default what is committed now.
-            where: a filter, pushed down to the files.
+            where: comparisons, pushed down to the files.
+            within: a column and the values it may have; long lists are welcome.
             columns: the columns to read; by default all.
         """
         schema = TABLES[name].columns
@@ -109,7 +112,14 @@ class Lake:
             return empty.select(columns) if columns else empty
         partitioning = _HIVE if TABLES[name].per_space else None
         dataset = ds.dataset(files, schema=schema, format="parquet", partitioning=partitioning)
-        return dataset.to_table(filter=where, columns=columns or schema.names)
+        if within is None:
+            return _matching(dataset, where, columns or schema.names)
+        # A list cannot be pushed down at all: see `_matching`.
+        column, values = within
+        scanned = list(dict.fromkeys([*(columns or schema.names), column]))
+        table = _matching(dataset, where, scanned)
+        table = table.filter(pc.is_in(table[column], value_set=values))
+        return table.select(columns) if columns else table
 
     def upsert(self, name: str, rows: pa.Table, run_id: str) -> int:
         """Insert new rows and update known ones by the table's key, in one commit.
@@ -241,6 +251,23 @@ class Lake:
 def file_paths(table: Delta) -> list[str]:
     """Return the local paths of a Delta table's files, sorted; delta-rs gives them URL-encoded."""
     return sorted(unquote(uri) for uri in table.file_uris())
+
+
+def _matching(dataset: ds.Dataset, where: ds.Expression | None, columns: list[str]) -> pa.Table:
+    """Read the rows for which an expression holds.
+
+    The files that delta-rs writes have statistics of type string_view. Where those say that a
+    column holds one value only, Arrow 26 compares that with the string at hand, and has no kernel
+    to do so; then the rows are read first and filtered as a stream.
+    """
+    try:
+        return dataset.to_table(filter=where, columns=columns)
+    except pa.ArrowNotImplementedError:
+        rows = dataset.to_batches()
+        scanner = ds.Scanner.from_batches(
+            rows, schema=dataset.schema, filter=where, columns=columns
+        )
+        return scanner.to_table()
 
 
 def table_of(name: str, rows: Iterable[dict[str, Any]]) -> pa.Table:

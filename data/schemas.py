@@ -94,7 +94,7 @@ QUARANTINE = TableSchema(
             ("size_bytes", pa.int64()),
             ("code", pa.string()),
             ("run_id", pa.string()),
-            ("at", _TIME),
+            ("recorded_at", _TIME),
         ]
     ),
     key=("quarantine_id",),
@@ -116,7 +116,7 @@ SPACES = TableSchema(
             ("details", pa.string()),
             ("is_current", pa.bool_()),
             ("run_id", pa.string()),
-            ("at", _TIME),
+            ("recorded_at", _TIME),
         ]
     ),
     key=("space", "fingerprint"),
@@ -134,7 +134,7 @@ BUILDS = TableSchema(
             ("seconds", pa.float64()),
             ("details", pa.string()),
             ("run_id", pa.string()),
-            ("at", _TIME),
+            ("recorded_at", _TIME),
         ]
     ),
     key=("space", "stage"),

@@ -67,7 +67,7 @@ class DuplicateSettings(_Table):
         None,
         gt=0,
         le=1,
-        description="The least similarity of two near-duplicates; default .9 (images), .95 (text).",
+        description="The least similarity of two near-duplicates; default .9 (images), .98 (text).",
     )
     keep: str = Field(
         "width*height desc, text_length desc, size_bytes desc, uri asc",

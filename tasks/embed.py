@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prefect import task
@@ -69,6 +71,7 @@ def embed_spaces(parameters: SpaceParameters, run_id: str) -> list[StageReceipt]
 
 
 def _embed_space(config: str, name: str, run_id: str) -> StageReceipt:
+    began = time.monotonic()
     try:
         space = prepare.submit(config, name, run_id).result()
         planned = plan.submit(config, space).result()
@@ -76,4 +79,5 @@ def _embed_space(config: str, name: str, run_id: str) -> StageReceipt:
         encoded = [encode.submit(config, space, group).result() for group in planned.groups]
     except LatentlakeError as error:
         return StageReceipt("embed", name, changed=False, error=str(error))
-    return collect("embed", name, commit.submit(config, space, planned, encoded, run_id))
+    receipt = collect("embed", name, commit.submit(config, space, planned, encoded, run_id))
+    return replace(receipt, seconds=time.monotonic() - began)

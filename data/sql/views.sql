@@ -10,7 +10,7 @@ SELECT space, fingerprint, rows, seconds,
        (details->>'recall_low')::FLOAT AS recall_low,
        (details->>'recall_high')::FLOAT AS recall_high,
        details->>'path' AS path,
-       details, run_id, at
+       details, run_id, recorded_at
 FROM builds WHERE stage = 'index';
 
 -- An item's place on disk is the source's own; these say what it is called inside the lake.

@@ -80,7 +80,7 @@ def build_if_changed(
         "seconds": seconds,
         "details": json.dumps(built.details, sort_keys=True),
         "run_id": run_id,
-        "at": datetime.now(UTC),
+        "recorded_at": datetime.now(UTC),
     }
     lake.upsert("builds", table_of("builds", [row]), run_id)
     return StageReceipt(step.stage, name, True, built.counts, seconds, built.notes)  # noqa: FBT003

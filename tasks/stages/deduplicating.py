@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from tasks.stages.receipts import StageReceipt
 
 RULE = "greedy-cover"
-DEFAULT_THRESHOLDS = {"image": 0.9, "text": 0.95}
+DEFAULT_THRESHOLDS = {"image": 0.9, "text": 0.98}
+"""Where removals of real photos and abstracts are nearly all true; see docs/decisions/0003."""
 _KINDS = {"image": "perceptual", "text": "semantic"}
 _REVISION = 1
 
@@ -75,12 +76,11 @@ def _ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
         connection.register("items", items)
         connection.execute("SET enable_external_access = false")
         try:
-            ranked = connection.execute(
+            return connection.sql(
                 f"SELECT item_id, content_id FROM items ORDER BY {keep}, item_id"  # noqa: S608
-            )
+            ).to_arrow_table()
         except duckdb.Error as error:
             raise ConfigError(f'duplicates.keep = "{keep}": {error}') from None
-        return ranked.to_arrow_table()
 
 
 def _priority(ranked: pa.Table, vectors: ShardVectors) -> Any:

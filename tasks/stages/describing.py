@@ -93,5 +93,5 @@ def quarantine_row(bad: BadRecord, source: str, run_id: str) -> dict[str, Any]:
         "size_bytes": bad.size_bytes,
         "code": READER_VERSION,
         "run_id": run_id,
-        "at": datetime.now(UTC),
+        "recorded_at": datetime.now(UTC),
     }

@@ -152,8 +152,9 @@ def commit_embedding(
     began = time.monotonic()
     receipts = tuple(receipts)
     rejected = {bad.content_id: bad for receipt in receipts for bad in receipt.rejected}
-    where = pc.field("content_id").isin(list(rejected)) & ~pc.field("deleted")
-    places = lake.read("items", where=where).to_pylist() if rejected else []
+    refused = pa.array(list(rejected), pa.string())
+    live = ~pc.field("deleted")
+    places = lake.read("items", where=live, within=("content_id", refused)).to_pylist()
     at = datetime.now(UTC)
     rows = [_quarantined(item, rejected[item["content_id"]], space, run_id, at) for item in places]
     lake.upsert("quarantine", table_of("quarantine", rows), run_id)
@@ -281,7 +282,7 @@ def _quarantined(
         "size_bytes": item["size_bytes"],
         "code": _code(space),
         "run_id": run_id,
-        "at": at,
+        "recorded_at": at,
     }
 
 

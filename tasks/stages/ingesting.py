@@ -94,9 +94,9 @@ class _Ingest:
         self.counts["files"] = len(scan.entries)
         self.counts["read"] = len(scan.stale)
         touched = pa.array([e.file for e in scan.stale] + scan.vanished, pa.string())
-        mine = (pc.field("source") == name) & pc.field("file").isin(touched)
+        mine = pc.field("source") == name
         self._old: dict[str, dict[str, dict[str, Any]]] = {}
-        for row in lake.read("items", where=mine).to_pylist():
+        for row in lake.read("items", where=mine, within=("file", touched)).to_pylist():
             self._old.setdefault(row["file"], {})[row["item_id"]] = row
         unread = (pc.field("source") == name) & pc.field("space").is_null()
         self._bad = {

@@ -6,6 +6,7 @@ import hashlib
 import json
 import resource
 import secrets
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -53,6 +54,7 @@ class RunSummary:
         snapshot: the number of the lake's state after the run.
         seconds: wall time.
         receipts: the stages' own results, in order.
+        finishing_seconds: what recording the run and renewing the catalog took.
     """
 
     run_id: str
@@ -60,6 +62,7 @@ class RunSummary:
     snapshot: int
     seconds: float
     receipts: tuple[StageReceipt, ...]
+    finishing_seconds: float = 0.0
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -86,7 +89,7 @@ class RunFailedError(LatentlakeError):
 def begin_run(lake: Lake, command: str) -> Run:
     """Give a new run its identity; nothing is written yet."""
     now = datetime.now(UTC)
-    run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    run_id = f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03}-{secrets.token_hex(3)}"
     return Run(run_id, command, now, (lake.snapshots() or [0])[-1])
 
 
@@ -98,6 +101,7 @@ def finish_run(
     A run in which no stage changed anything leaves no trace, but for a catalog that was missing or
     had been written for another place.
     """
+    began = time.monotonic()
     now = datetime.now(UTC)
     changed = any(receipt.changed for receipt in receipts)
     seconds = (now - run.started_at).total_seconds()
@@ -112,7 +116,9 @@ def finish_run(
             return RunSummary(run.run_id, changed, 0, seconds, tuple(receipts))
         if not _catalog_fits(lake, snapshot):
             write_catalog(lake, snapshot)
-    return RunSummary(run.run_id, changed, snapshot.number, seconds, tuple(receipts))
+    return RunSummary(
+        run.run_id, changed, snapshot.number, seconds, tuple(receipts), time.monotonic() - began
+    )
 
 
 def _row(

@@ -20,7 +20,7 @@ from latentlake.errors import ConfigError, QueryError, SpaceMismatchError, neare
 from latentlake.progress import report_progress
 from models.encoders.base import EncoderSpec
 from models.encoders.registry import find_encoder, load_encoder, parse_options
-from tasks.stages.contents import ContentRef, payloads_of, unique_contents
+from tasks.stages.contents import ContentGoneError, ContentRef, payloads_of, unique_contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,7 @@ def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceR
         "details": json.dumps(encoder.describe(), sort_keys=True),
         "is_current": True,
         "run_id": run_id,
-        "at": datetime.now(UTC),
+        "recorded_at": datetime.now(UTC),
     }
     others = [
         old | {"is_current": False}
@@ -141,9 +141,14 @@ def known_space(lake: Lake, name: str, snapshot: Snapshot | None = None) -> Spac
 
 def active_items(lake: Lake, sources: tuple[str, ...], columns: list[str]) -> pa.Table:
     """Return columns of the items that these sources hold now, in order of source and place."""
-    where = pc.field("source").isin(list(sources)) & ~pc.field("deleted")
+    chosen = pa.array(sources, pa.string())
     order = ["source", "file", "position"]
-    table = lake.read("items", where=where, columns=list(dict.fromkeys([*order, *columns])))
+    table = lake.read(
+        "items",
+        where=~pc.field("deleted"),
+        within=("source", chosen),
+        columns=list(dict.fromkeys([*order, *columns])),
+    )
     return table.sort_by([(column, "ascending") for column in order])
 
 
@@ -184,7 +189,10 @@ def _texts(lake: Lake, settings: Settings, name: str) -> Iterator[str]:
     )
     refs: list[ContentRef] = unique_contents(table)
     for _, load in payloads_of(settings, refs):
-        payload = load()
+        try:
+            payload = load()
+        except ContentGoneError:  # the next ingest sorts it out; the model is trained on the rest
+            continue
         if isinstance(payload, str):
             yield payload
 

@@ -29,7 +29,11 @@ def result_line(receipt: StageReceipt) -> str:
     """Return a stage's counts and notes on one line; counts of zero are left out."""
     if receipt.error:
         return f"failed: {receipt.error}"
-    counts = [
-        f"{count:,} {name.replace('_', ' ')}" for name, count in receipt.counts.items() if count
-    ]
+    counts = [counted(name, count) for name, count in receipt.counts.items() if count]
     return "; ".join([", ".join(counts) or "nothing", *receipt.notes])
+
+
+def counted(name: str, count: int) -> str:
+    """Return a count with its name: "1 shard", "2 shards", "253 encoded"."""
+    words = name.replace("_", " ")
+    return f"{count:,} {words.removesuffix('s') if count == 1 else words}"

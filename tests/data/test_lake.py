@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,15 +14,26 @@ from hypothesis import strategies as st
 from data.lake import Lake, table_of
 from latentlake.errors import ConfigError, LakeError, LakeNotFoundError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 def item(item_id: str, **values: object) -> dict[str, object]:
-    return {"item_id": item_id, "source": "s", "uri": item_id, "first_run": "r", "deleted": False} | values
+    return {
+        "item_id": item_id,
+        "source": "s",
+        "uri": item_id,
+        "first_run": "r",
+        "deleted": False,
+    } | values
 
 
 def test_upsert_keeps_one_row_a_key_and_the_first_run(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     lake.upsert("items", table_of("items", [item("a"), item("b")]), "run1")
-    lake.upsert("items", table_of("items", [item("b", uri="moved", first_run="x"), item("c")]), "run2")
+    lake.upsert(
+        "items", table_of("items", [item("b", uri="moved", first_run="x"), item("c")]), "run2"
+    )
     rows = {row["item_id"]: row for row in lake.read("items").to_pylist()}
     assert sorted(rows) == ["a", "b", "c"]
     assert rows["b"]["uri"] == "moved"
@@ -67,7 +78,9 @@ def test_replacing_a_space_leaves_the_others(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
 
     def rows(space: str, ids: list[str]) -> pa.Table:
-        return table_of("clusters", ({"space": space, "content_id": i, "cluster_id": 0} for i in ids))
+        return table_of(
+            "clusters", ({"space": space, "content_id": i, "cluster_id": 0} for i in ids)
+        )
 
     lake.replace_space("clusters", "cnn", rows("cnn", ["a", "b"]), "r1")
     lake.replace_space("clusters", "words", rows("words", ["c"]), "r1")
@@ -134,7 +147,7 @@ def test_no_lake_and_no_such_snapshot_are_clear_errors(tmp_path: Path) -> None:
 
 
 def test_a_root_with_spaces_and_quotes_works(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path / "a lake's \"own\" é #1 ?"))
+    lake = Lake(str(tmp_path / 'a lake\'s "own" é #1 ?'))
     lake.upsert("items", table_of("items", [item("a")]), "run")
     rows = table_of("clusters", [{"space": "cnn", "content_id": "c"}])
     lake.replace_space("clusters", "cnn", rows, "run")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from data.storage import create_exclusively, replacing
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_replacing_leaves_the_old_file_when_the_block_raises(tmp_path: Path) -> None:

@@ -1,0 +1,153 @@
+"""What do the default thresholds of near-duplicates mean? Precision, recall, and shared wording.
+
+* Photos: all pairs of neardup_photos_dev, whose true groups are known, by the cosine of
+  efficientnet-lite0. Precision and recall over pairs, a line a threshold.
+* Texts: the report `duplicates` of arxiv_abstracts.parquet at .95, by the cosine of word2vec. No
+  truth is known there; a removal counts as confirmed where it and its kept twin share at least .3
+  of their runs of three words (Jaccard). A line for each hundredth of similarity.
+
+    .venv/bin/python benchmarks/duplicate_thresholds.py --datasets ../shared/datasets
+
+The figures decided docs/decisions/0003-default-duplicate-thresholds.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import re
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from itertools import batched, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import zstandard
+
+from data.images import decode_image
+from models.analysis.duplicates import greedy_cover, similar_pairs
+from models.encoders.base import EncoderSpec
+from models.encoders.options import Word2VecOptions, options_json
+from models.encoders.registry import load_encoder
+from models.encoders.word2vec import Word2VecEncoder
+from models.indexes.build import build_index
+from models.types import ArrayVectors, Matrix, Metric, normalised
+
+PHOTO_THRESHOLDS = (0.80, 0.82, 0.84, 0.85, 0.86, 0.88, 0.90, 0.92, 0.94, 0.95)
+TEXT_THRESHOLD = 0.95
+SHINGLE_WORDS = 3
+CONFIRMED_JACCARD = 0.3
+
+
+@dataclass(frozen=True)
+class LabelledPhoto:
+    """An encoded picture and the group of near-duplicates that it belongs to."""
+
+    payload: bytes
+    group: str
+
+
+def main() -> int:
+    """Measure what the data sets allow."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
+    parser.add_argument("--only", choices=("photos", "texts"), help="by default both")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    photos = arguments.datasets / "neardup_photos_dev.tar.zst"
+    abstracts = arguments.datasets / "arxiv_abstracts.parquet"
+    if not (photos.is_file() and abstracts.is_file()):
+        print(f"skipped: no data sets at {arguments.datasets} (--datasets names another folder)")
+        return 0
+    if arguments.only != "texts":
+        measure_photos(read_photos(photos), arguments.threads)
+    if arguments.only != "photos":
+        measure_texts(pq.read_table(abstracts, columns=["abstract"])["abstract"].to_pylist())
+    return 0
+
+
+def read_photos(archive: Path) -> list[LabelledPhoto]:
+    """Read the pictures and their groups out of the archive."""
+    unpacked = io.BytesIO(zstandard.ZstdDecompressor().stream_reader(archive.read_bytes()).read())
+    with tarfile.open(fileobj=unpacked) as tar:
+        files = {
+            member.name.rpartition("/")[2]: stream.read()
+            for member in tar
+            if (stream := tar.extractfile(member)) is not None
+        }
+    truth = csv.DictReader(io.StringIO(files["truth.csv"].decode()))
+    return [LabelledPhoto(files[row["file"]], row["group"]) for row in truth]
+
+
+def measure_photos(photos: list[LabelledPhoto], threads: int) -> None:
+    """Print precision and recall over all pairs of photos."""
+    encoder = load_encoder(EncoderSpec("efficientnet-lite0", threads=threads))
+    prepared = (encoder.prepare(decode_image(photo.payload)) for photo in photos)
+    features = [encoder.encode(batch) for batch in batched(prepared, encoder.batch_size)]
+    unit = normalised(np.concatenate(features))
+    upper = np.triu_indices(len(photos), 1)
+    similarities = (unit @ unit.T)[upper]
+    groups = np.array([photo.group for photo in photos])
+    same = (groups[:, None] == groups[None])[upper]
+    print(f"photos: {len(photos)}, true pairs: {same.sum():,}")
+    print("threshold  precision  recall  pairs")
+    for threshold in PHOTO_THRESHOLDS:
+        found = similarities >= threshold
+        precision, recall = same[found].mean(), same[found].sum() / same.sum()
+        print(f"{threshold:9.2f}  {precision:9.3f}  {recall:6.3f}  {found.sum():5,}")
+
+
+def measure_texts(abstracts: list[str]) -> None:
+    """Print how many removals at each similarity share their wording with the kept twin."""
+    texts = list(dict.fromkeys(abstracts))
+    vectors = ArrayVectors(encode_texts(texts))
+    index = build_index(vectors, Metric.COSINE).index
+    pairs = similar_pairs(vectors, index, Metric.COSINE, TEXT_THRESHOLD)
+    longest_first = np.argsort([-len(text) for text in texts], kind="stable")
+    cover = greedy_cover(pairs, longest_first)
+    shared = np.array(
+        [
+            jaccard(shingles(texts[removed]), shingles(texts[twin]))
+            for removed, twin in zip(cover.removed, cover.twins, strict=True)
+        ]
+    )
+    print(f"texts: {len(texts):,}, removed at {TEXT_THRESHOLD}: {len(shared):,}")
+    print("similarity      removals  confirmed  median Jaccard")
+    for low, high in pairwise(np.append(np.arange(95, 100) / 100, 1.001)):
+        part = shared[(cover.similarities >= low) & (cover.similarities < high)]
+        confirmed = (part >= CONFIRMED_JACCARD).mean()
+        span = f"[{low:.2f}, {min(high, 1.0):.2f}{']' if high > 1 else ')'}"
+        print(f"{span:14}  {len(part):8,}  {confirmed:9.2f}  {np.median(part):14.2f}")
+
+
+def encode_texts(texts: list[str]) -> Matrix:
+    """Train word2vec on the texts, with its defaults, and encode them: (texts, dim) float32."""
+    with tempfile.TemporaryDirectory() as folder:
+        Word2VecEncoder.train(texts, Word2VecOptions(), Path(folder), lambda *_: None)
+        spec = EncoderSpec("word2vec", options_json(Word2VecOptions()), artefact=folder)
+        encoder: Any = load_encoder(spec)
+        batches = batched((encoder.prepare(text) for text in texts), encoder.batch_size)
+        return np.concatenate([encoder.encode(batch) for batch in batches])
+
+
+def shingles(text: str) -> frozenset[tuple[str, ...]]:
+    """Return a text's runs of three words (Broder 1997)."""
+    words = re.findall(r"\w+", text.lower())
+    runs = zip(*(words[start:] for start in range(SHINGLE_WORDS)), strict=False)
+    return frozenset(runs)
+
+
+def jaccard(one: frozenset[Any], other: frozenset[Any]) -> float:
+    """Return the share of common elements among all; 0 for two empty sets."""
+    union = len(one | other)
+    return len(one & other) / union if union else 0.0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

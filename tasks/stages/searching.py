@@ -1,0 +1,281 @@
+"""Search: the items nearest to a text, an image or an item of the lake, as of its last snapshot.
+
+What a user gives is a value or, for `where`, one expression that DuckDB parses by itself, on a
+connection that reads the lake and nothing else; it never becomes part of a statement of ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.catalog import SpaceRow, connect, current_spaces
+from data.images import decode_image
+from data.shards import shard_paths
+from data.vectors import open_vectors, vectors_of
+from latentlake.errors import BadInputError, QueryError, SpaceMismatchError
+from models.indexes.exact import exact_search
+from models.types import Matrix, Metric
+from tasks.stages.indexing import stored_index
+from tasks.stages.spaces import known_space, live_encoder
+
+if TYPE_CHECKING:
+    from data.lake import Lake, Snapshot
+    from latentlake.settings import Settings
+
+HITS: Final = pa.schema(
+    [
+        ("rank", pa.int64()),
+        ("similarity", pa.float32()),
+        ("item_id", pa.string()),
+        ("source", pa.string()),
+        ("uri", pa.string()),
+        ("copies", pa.list_(pa.string())),
+        ("excerpt", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("metadata", pa.string()),
+    ]
+)
+"""One row a content: an item that has it, and the URIs of all its other items as `copies`."""
+
+_SHOWN = ("item_id", "source", "uri", "excerpt", "width", "height", "metadata")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """What is looked for: exactly one of text, image and item.
+
+    Attributes:
+        text: words.
+        image: the bytes of a picture.
+        item: an item's id or URI; its own content is no answer.
+        space: where to look; by default the only space of the query's modality.
+        k: how many contents to return.
+        where: an SQL expression over the columns of `items` that a shown item satisfies.
+    """
+
+    text: str | None = None
+    image: bytes | None = None
+    item: str | None = None
+    space: str | None = None
+    k: int = 10
+    where: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What was found.
+
+    Attributes:
+        space: where.
+        method: the factory string of the index that answered, or "exact".
+        hits: columns as in `HITS`, nearest first.
+        unindexed: vectors of the space that are newer than the index, and so were not searched.
+    """
+
+    space: str
+    method: str
+    hits: pa.Table
+    unindexed: int = 0
+
+
+def search(lake: Lake, settings: Settings, query: SearchQuery) -> SearchResult:
+    """Find the contents nearest to a query, and the items that have them.
+
+    Raises:
+        LakeNotFoundError: nothing has been committed yet.
+        QueryError: the query cannot be answered as it was put; the message says why.
+        SpaceMismatchError: encoder, space and index are not of one fingerprint.
+    """
+    if query.k < 1:
+        raise QueryError(f"k is {query.k}: ask for at least one item.")
+    snapshot = lake.snapshot()
+    with connect(lake, snapshot) as connection:
+        try:
+            return _Search(lake, settings, snapshot, connection).answer(query)
+        except duckdb.Error as error:
+            if query.where is None:
+                raise  # no expression of the user's was at play: a bug
+            reason = " ".join(str(error).partition("\nLINE ")[0].split())
+            raise QueryError(f"where '{query.where}': {reason}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Nearest:
+    """Contents, nearest first, before their items are looked up."""
+
+    similarity_of: dict[str, float]
+    method: str
+    unindexed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    lake: Lake
+    settings: Settings
+    snapshot: Snapshot
+    connection: duckdb.DuckDBPyConnection
+
+    def answer(self, query: SearchQuery) -> SearchResult:
+        given = (query.text, query.image, query.item)
+        if sum(part is not None for part in given) != 1:
+            raise QueryError("look for one thing: some words, an image or an item.")
+        item = None if query.item is None else self._item(query.item)
+        space = self._space(query, item)
+        vector = self._encoded(query, space) if item is None else self._stored(space, item)
+        allowed = self._contents(query.where, without=item["content_id"] if item else None)
+        nearest = self._nearest(space, vector, query.k, allowed)
+        return SearchResult(
+            space.id.name, nearest.method, self._hits(nearest, query.where), nearest.unindexed
+        )
+
+    def _item(self, name: str) -> Row:
+        rows = self._rows(
+            "SELECT item_id, source, uri, content_id, modality FROM items "
+            "WHERE item_id = $1 OR uri = $1 ORDER BY source, uri",
+            name,
+        )
+        if not rows:
+            near = self._rows(
+                "SELECT uri FROM items WHERE contains(uri, $1) ORDER BY length(uri), uri LIMIT 1",
+                name.rstrip("/").rpartition("/")[2],
+            )
+            hint = f"Did you mean '{near[0]['uri']}'?" if near else "The view items has them all."
+            raise QueryError(f"no item has the id or URI '{name}'. {hint}")
+        if len({row["content_id"] for row in rows}) > 1:
+            listed = ", ".join(f"{row['item_id']} (source {row['source']})" for row in rows)
+            raise QueryError(f"several items have the URI '{name}'; give an id: {listed}.")
+        return rows[0]
+
+    def _space(self, query: SearchQuery, item: Row | None) -> SpaceRow:
+        modality = "text" if query.text is not None else "image"
+        if item is not None:
+            modality = item["modality"]
+        if query.space is not None:
+            space = known_space(self.lake, query.space, self.snapshot)
+            if space.modality != modality:
+                raise QueryError(f"space '{query.space}' holds {space.modality}s, not {modality}s.")
+            return space
+        spaces = current_spaces(self.lake, self.snapshot)
+        fitting = [space for space in spaces.values() if space.modality == modality]
+        if len(fitting) > 1:
+            listed = ", ".join(space.id.name for space in fitting)
+            raise QueryError(f"several spaces hold {modality}s; name one of them: {listed}.")
+        if not fitting:
+            listed = ", ".join(f"{s.id.name} ({s.modality}s)" for s in spaces.values())
+            raise QueryError(f"the lake has no space of {modality}s, only: {listed or 'nothing'}.")
+        return fitting[0]
+
+    def _encoded(self, query: SearchQuery, space: SpaceRow) -> Matrix:
+        """Encode the query, (1, dim) float32, with the very model that made the space."""
+        encoder = live_encoder(self.lake, self.settings, space)
+        if encoder.fingerprint != space.id.fingerprint:
+            raise SpaceMismatchError(
+                space.id.name, space.id.fingerprint, encoder.fingerprint, "the lake's space"
+            )
+        try:
+            payload = query.text if query.image is None else decode_image(query.image)
+            vector: Matrix = encoder.encode([encoder.prepare(payload)])
+        except BadInputError as error:
+            what = "this image" if query.text is None else f"'{query.text}'"
+            raise QueryError(f"cannot look for {what}: {error}") from error
+        return vector
+
+    def _stored(self, space: SpaceRow, item: Row) -> Matrix:
+        """Return the item's vector, (1, dim) float32."""
+        view = self.connection.view(f"embeddings_{space.id.name}")
+        same = duckdb.ColumnExpression("content_id") == duckdb.ConstantExpression(
+            item["content_id"]
+        )
+        vectors = view.filter(same).limit(1).project("vector").to_arrow_table()["vector"]
+        if len(vectors) == 0:
+            raise QueryError(
+                f"'{item['uri']}' has no vector in space '{space.id.name}': it is in quarantine, "
+                "newer than the last 'latentlake embed', or its source is not in the space."
+            )
+        return vectors_of(vectors.combine_chunks(), space.id.dim)
+
+    def _contents(self, where: str | None, without: str | None) -> pa.Array:
+        """Return the contents that may be found."""
+        items = _filtered(self.connection.view("items"), where)
+        ids = items.project("content_id").distinct().to_arrow_table()["content_id"]
+        if without is not None:
+            ids = ids.filter(pc.not_equal(ids, without))
+        return ids.combine_chunks()
+
+    def _nearest(self, space: SpaceRow, vector: Matrix, k: int, allowed: pa.Array) -> _Nearest:
+        metric = Metric(space.id.metric)
+        paths = shard_paths(self.lake, space.id, self.snapshot)
+        stored = stored_index(self.lake, space, self.snapshot)
+        unindexed = 0
+        if stored is None:
+            vectors = open_vectors(paths, space.id.dim, allowed)
+            ids, method = vectors.content_ids, "exact"
+            found = exact_search(vectors, vector, k, metric)
+        else:
+            index, ids = stored
+            unindexed = self._unindexed(space, ids)
+            usable = np.asarray(pc.is_in(ids, value_set=allowed))
+            rows = None if usable.all() else np.flatnonzero(usable).astype(np.int64)
+            found, method = index.search(vector, k, rows), index.plan.factory
+        count = int((found.rows[0] >= 0).sum())
+        names = ids.take(pa.array(found.rows[0][:count])).to_pylist()
+        similarities = found.similarities[0][:count].tolist()
+        return _Nearest(dict(zip(names, similarities, strict=True)), method, unindexed)
+
+    def _unindexed(self, space: SpaceRow, indexed: pa.Array) -> int:
+        view = self.connection.view(f"embeddings_{space.id.name}").project("content_id")
+        held = view.distinct().to_arrow_table()["content_id"]
+        return len(held) - int(pc.sum(pc.is_in(held, value_set=indexed)).as_py() or 0)
+
+    def _hits(self, nearest: _Nearest, where: str | None) -> pa.Table:
+        ids = list(nearest.similarity_of)
+        relation = self.connection.sql(
+            "SELECT * FROM items WHERE content_id IN (SELECT unnest($1::VARCHAR[]))", params=[ids]
+        )
+        others: dict[str, list[Row]] = {content: [] for content in ids}
+        for row in _ordered(relation):
+            others[row["content_id"]].append(row)
+        shown: dict[str, Row] = {}
+        for row in _ordered(_filtered(relation, where)):
+            shown.setdefault(row["content_id"], row)
+        hits = [
+            {name: shown[content][name] for name in _SHOWN}
+            | {
+                "rank": rank,
+                "similarity": nearest.similarity_of[content],
+                "copies": [
+                    row["uri"]
+                    for row in others[content]
+                    if row["item_id"] != shown[content]["item_id"]
+                ],
+            }
+            for rank, content in enumerate(ids, start=1)
+        ]
+        return pa.Table.from_pylist(hits, HITS)
+
+    def _rows(self, sql: str, value: str) -> list[Row]:
+        rows: list[Row] = self.connection.sql(sql, params=[value]).to_arrow_table().to_pylist()
+        return rows
+
+
+def _ordered(items: duckdb.DuckDBPyRelation) -> list[Row]:
+    columns = ", ".join(("content_id", *_SHOWN))
+    ordered = items.project(columns).order("source, uri, item_id")
+    rows: list[Row] = ordered.to_arrow_table().to_pylist()
+    return rows
+
+
+def _filtered(items: duckdb.DuckDBPyRelation, where: str | None) -> duckdb.DuckDBPyRelation:
+    """Keep the items for which a user's expression holds.
+
+    DuckDB parses the expression alone, so it cannot end our statement and begin another.
+    """
+    return items if where is None else items.filter(where)

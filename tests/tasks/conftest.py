@@ -1,0 +1,123 @@
+"""A small project of real samples, and the stages called as plain functions."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import pytest
+
+from data.lake import Lake
+from latentlake.settings import Settings, load_settings
+from tasks.parameters import ALL_REPORTS
+from tasks.stages.embedding import EmbedPlan, commit_embedding, encode_group, plan_embedding
+from tasks.stages.indexing import index_space
+from tasks.stages.ingesting import ingest_source
+from tasks.stages.neighbours import link_neighbours
+from tasks.stages.reporting import report_space
+from tasks.stages.runs import RunSummary, begin_run, finish_run
+from tasks.stages.spaces import find_space, make_space
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tasks.stages.receipts import StageReceipt
+
+CONFIG = """
+[lake]
+root = "lake"
+[[sources]]
+name = "photos"
+kind = "images"
+uri = "photos"
+[[sources]]
+name = "notes"
+kind = "text"
+uri = "notes.jsonl"
+text = "text"
+key = "id"
+[[spaces]]
+name = "words"
+encoder = "word2vec"
+sources = ["notes"]
+neighbours = 5
+options = { dim = 16, epochs = 5 }
+[run]
+threads = 2
+shard_rows = 32
+"""
+
+
+@dataclass
+class Project:
+    """A folder with a configuration, a few photos and texts, and its lake."""
+
+    folder: Path
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(self.folder / "latentlake.toml")
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(self.settings.root)
+
+    def ingest(self, source: str, run_id: str = "run") -> StageReceipt:
+        return ingest_source(self.lake, self.settings, source, run_id)
+
+    def embed(self, space: str, run_id: str = "run") -> tuple[EmbedPlan, StageReceipt]:
+        lake, settings = self.lake, self.settings
+        row = find_space(lake, settings, space) or make_space(lake, settings, space, run_id)
+        plan = plan_embedding(lake, settings, row)
+        receipts = [r for group in plan.groups for r in encode_group(lake, settings, row, group)]
+        return plan, commit_embedding(lake, row, plan, receipts, run_id)
+
+    def run(self) -> RunSummary:
+        """All stages, in the pipeline's order, without Prefect."""
+        lake, settings = self.lake, self.settings
+        run = begin_run(lake, "pipeline")
+        receipts = [self.ingest(source.name, run.run_id) for source in settings.sources]
+        for space in settings.spaces:
+            receipts.append(self.embed(space.name, run.run_id)[1])
+            receipts.append(index_space(lake, settings, space.name, run.run_id))
+            receipts.append(link_neighbours(lake, settings, space.name, run.run_id))
+            receipts += [
+                report_space(lake, settings, space.name, report, run.run_id)
+                for report in ALL_REPORTS
+            ]
+        return finish_run(lake, settings, run, receipts)
+
+    def write_notes(self, notes: dict[str, str]) -> None:
+        lines = [
+            json.dumps({"id": key, "text": text, "length": len(text)})
+            for key, text in notes.items()
+        ]
+        (self.folder / "notes.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+
+    def read_notes(self) -> dict[str, str]:
+        lines = (self.folder / "notes.jsonl").read_text("utf-8").splitlines()
+        return {row["id"]: row["text"] for row in map(json.loads, lines)}
+
+    def versions(self) -> dict[str, int]:
+        """The version of every table as it is committed now."""
+        return self.lake._versions()
+
+
+@pytest.fixture
+def project(tmp_path: Path, samples: Path) -> Project:
+    made = Project(tmp_path / "project")
+    (made.folder / "photos").mkdir(parents=True)
+    (made.folder / "latentlake.toml").write_text(CONFIG, "utf-8")
+    for path in sorted((samples / "photos" / "hat").iterdir())[:6]:
+        shutil.copy2(path, made.folder / "photos" / path.name)
+    notes: dict[str, str] = {}
+    with gzip.open(samples / "abstracts.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for line in islice(lines, 80):
+            row = json.loads(line)
+            notes[row["arxiv_id"]] = row["abstract"]
+    made.write_notes(notes)
+    return made

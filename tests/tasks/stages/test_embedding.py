@@ -1,0 +1,149 @@
+"""Encoding: a plan that repeats itself, shards that are reused, contents that are refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.shards import embedded_ids, shard_paths
+from tasks.stages import embedding
+from tasks.stages.embedding import commit_embedding, encode_group, plan_embedding
+from tasks.stages.spaces import find_space, live_encoder, make_space, space_vectors
+
+if TYPE_CHECKING:
+    import pytest
+
+    from models.types import Matrix
+    from tests.tasks.conftest import Project
+
+
+def vectors(project: Project, space: str = "words") -> dict[str, Matrix]:
+    row = find_space(project.lake, project.settings, space)
+    assert row is not None
+    found = space_vectors(project.lake, project.settings, row)
+    matrix = np.concatenate(list(found.batches(1000)))
+    return dict(zip(found.content_ids.to_pylist(), matrix, strict=True))
+
+
+def test_every_content_gets_the_vector_of_its_text(project: Project) -> None:
+    project.ingest("notes")
+    plan, receipt = project.embed("words")
+    assert plan.pending == receipt.counts["encoded"] == 80
+    assert receipt.counts["shards"] == 3  # 32 rows a shard
+    row = find_space(project.lake, project.settings, "words")
+    assert row is not None
+    encoder = live_encoder(project.lake, project.settings, row)
+    stored = vectors(project)
+    items = {i["key"]: i["content_id"] for i in project.lake.read("items").to_pylist()}
+    for key, text in project.read_notes().items():
+        expected = encoder.encode([encoder.prepare(text)])[0]
+        np.testing.assert_array_equal(stored[items[key]], expected)
+
+
+def test_copies_are_encoded_once(project: Project) -> None:
+    notes = project.read_notes()
+    notes["copy"] = next(iter(notes.values()))
+    project.write_notes(notes)
+    assert project.ingest("notes").counts["new"] == 81
+    assert project.embed("words")[0].pending == 80
+
+
+def test_no_news_plans_nothing(project: Project) -> None:
+    project.ingest("notes")
+    project.embed("words")
+    before = project.versions()
+    plan, receipt = project.embed("words")
+    assert plan.groups == ()
+    assert not receipt.changed
+    assert project.versions() == before
+
+
+def test_a_run_that_died_before_its_commit_is_resumed_not_repeated(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.ingest("notes")
+    lake, settings = project.lake, project.settings
+    space = make_space(lake, settings, "words", "r1")
+    plan = plan_embedding(lake, settings, space)
+    written = [r for group in plan.groups for r in encode_group(lake, settings, space, group)]
+    assert not any(receipt.reused for receipt in written)
+    # The process dies here: shards lie in the folder, none is registered, the last is cut short.
+    torn = lake.root / space.id.folder / written[-1].name
+    whole = torn.read_bytes()
+    torn.write_bytes(whole[:-100])
+    encoded: list[int] = []
+    original = embedding._encode
+
+    def counted(*arguments: object) -> object:
+        result = original(*arguments)  # type: ignore[arg-type]
+        encoded.append(len(result.content_ids))
+        return result
+
+    monkeypatch.setattr(embedding, "_encode", counted)
+    again = plan_embedding(lake, settings, space)
+    assert [g.shards for g in again.groups] == [g.shards for g in plan.groups]
+    receipts = [r for group in again.groups for r in encode_group(lake, settings, space, group)]
+    assert [receipt.reused for receipt in receipts] == [True, True, False]
+    assert encoded == [16]
+    assert torn.read_bytes() == whole
+    receipt = commit_embedding(lake, space, again, receipts, "r2")
+    assert receipt.counts["shards"] == 3
+    assert len(vectors(project)) == 80
+
+
+def test_a_text_without_a_known_word_is_quarantined_for_its_space(project: Project) -> None:
+    notes = project.read_notes() | {"odd": "zzzqx qqxzz xxqqz", "fine": "we show that the system"}
+    project.write_notes(notes)
+    project.ingest("notes")
+    _, receipt = project.embed("words")
+    assert receipt.counts["rejected"] == 1
+    (row,) = project.lake.read("quarantine").to_pylist()
+    assert (row["uri"], row["space"], row["stage"]) == ("notes.jsonl#odd", "words", "encode")
+    assert "odd" in {item["key"] for item in project.lake.read("items").to_pylist()}
+    assert project.embed("words")[0].pending == 0
+
+
+def test_a_content_that_changed_since_its_ingest_waits_for_the_next_run(project: Project) -> None:
+    project.ingest("notes")
+    notes = project.read_notes()
+    edited, gone, *_ = notes
+    notes[edited] += " revised"
+    del notes[gone]
+    project.write_notes(notes)
+    _, receipt = project.embed("words")
+    assert receipt.counts["encoded"] == 78
+    assert receipt.counts["rejected"] == 0
+    assert "2 changed" in receipt.notes[0]
+    assert project.ingest("notes").counts["changed"] == 1
+    plan, receipt = project.embed("words")
+    assert plan.pending == receipt.counts["encoded"] == 1
+    assert len(vectors(project)) == 79
+
+
+def test_another_option_makes_another_space_beside_the_old(project: Project) -> None:
+    project.ingest("notes")
+    project.embed("words")
+    config = project.folder / "latentlake.toml"
+    config.write_text(config.read_text("utf-8").replace("dim = 16", "dim = 8"), "utf-8")
+    assert find_space(project.lake, project.settings, "words") is None
+    project.embed("words")
+    assert {len(vector) for vector in vectors(project).values()} == {8}
+    rows = project.lake.read("spaces").to_pylist()
+    assert sorted((row["dim"], row["is_current"]) for row in rows) == [(8, True), (16, False)]
+    assert len({row["fingerprint"] for row in rows}) == 2
+
+
+def test_shards_hold_each_content_once(project: Project) -> None:
+    project.ingest("notes")
+    project.embed("words")
+    space = find_space(project.lake, project.settings, "words")
+    assert space is not None
+    ids = embedded_ids(shard_paths(project.lake, space.id)).to_pylist()
+    assert len(ids) == len(set(ids)) == 80
+
+
+def test_work_files_are_gone_after_the_commit(project: Project) -> None:
+    project.ingest("notes")
+    project.embed("words")
+    assert not list(project.lake.root.rglob("*.plan"))
