@@ -1,0 +1,119 @@
+"""Parquet tables of images or of texts, streamed in batches of bounded size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.sources.arrow_values import is_image, is_key, is_metadata, is_text, python_values
+from data.sources.columns import choose_column
+from data.sources.compression import open_regular
+from data.sources.limits import BATCH_BYTES, MAX_BATCH_ROWS
+from data.sources.making import RecordMaker, SourceFile
+from data.sources.records import BadRecord, Record, bad_record
+from latentlake.errors import BadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_READ_BUFFER_BYTES = 2**20
+
+
+def read_parquet(source: SourceFile) -> Iterator[Record | BadRecord]:
+    """Yield an item a row, in order, one row group after the other.
+
+    A row group that cannot be decoded costs its rows from the damage on; the others are read.
+    Other columns are metadata, but for binary ones and vectors. In memory are a batch and, of each
+    column, the page that it is in, which its writer has chosen the size of.
+
+    Raises:
+        BadInputError: a configured column is missing, or none is obvious for the text or image.
+        OSError, pa.ArrowException: the file is missing or no Parquet.
+    """
+    with open_regular(source.path) as handle:
+        # pre_buffer would hold whole row groups in memory.
+        table = pq.ParquetFile(
+            pa.PythonFile(handle, mode="r"), buffer_size=_READ_BUFFER_BYTES, pre_buffer=False
+        )
+        reader = _TableReader(source, table)
+        for group in range(table.metadata.num_row_groups):
+            yield from reader.group(group)
+
+
+class _TableReader:
+    """Reads the row groups of one table."""
+
+    def __init__(self, source: SourceFile, table: pq.ParquetFile) -> None:
+        self._table, self._file = table, source.file
+        self._maker = RecordMaker(source, "row")
+        self._rows_before = 0
+        settings, schema = source.settings, table.schema_arrow
+        self._images = settings.kind == "images"
+        names = list(schema.names)
+        serves = is_image if self._images else is_text
+        fitting = [field.name for field in schema if serves(field.type)]
+        if self._images:
+            self._payload = choose_column("image", settings.image, names, fitting)
+        else:
+            obvious = [name for name in fitting if name != settings.key]
+            chosen_from = fitting if settings.text else obvious
+            self._payload = choose_column("text", settings.text, names, chosen_from)
+        self._key = settings.key
+        if self._key is not None:
+            choose_column("key", self._key, names, [f.name for f in schema if is_key(f.type)])
+        self._metadata = [
+            field.name
+            for field in schema
+            if field.name != self._payload
+            and is_metadata(field.type)
+            and names.count(field.name) == 1
+        ]
+
+    def group(self, group: int) -> Iterator[Record | BadRecord]:
+        """Yield the rows of one row group."""
+        first = self._rows_before + 1
+        end = self._rows_before + self._table.metadata.row_group(group).num_rows
+        done = self._rows_before
+        try:
+            for batch in self._batches(group):
+                yield from self._batch_records(batch, done + 1)
+                done += batch.num_rows
+        except (OSError, pa.ArrowException, ValueError, MemoryError) as error:
+            lost = f"rows {max(first, done + 1)}-{end}"
+            problem = BadInputError(f"row group {group + 1} is damaged: {error}")
+            problem.__cause__ = error
+            yield bad_record(self._file, lost, "read", problem)
+        self._rows_before = end
+
+    def _batches(self, group: int) -> Iterator[pa.RecordBatch]:
+        key = [self._key] if self._key is not None else []
+        columns = list(dict.fromkeys([self._payload, *key, *self._metadata]))
+        rows = self._batch_rows(group, columns)
+        batches: Iterator[pa.RecordBatch] = self._table.iter_batches(
+            rows, row_groups=[group], columns=columns, use_threads=False
+        )
+        return batches
+
+    def _batch_rows(self, group: int, columns: list[str]) -> int:
+        found = self._table.metadata.row_group(group)
+        sizes = [found.column(at) for at in range(found.num_columns)]
+        wanted = sum(
+            column.total_uncompressed_size
+            for column in sizes
+            if any(column.path_in_schema.startswith(name) for name in columns)
+        )
+        each = max(1, wanted // max(1, found.num_rows))
+        return int(max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // each)))
+
+    def _batch_records(self, batch: pa.RecordBatch, first: int) -> Iterator[Record | BadRecord]:
+        make = self._maker.image if self._images else self._maker.text
+        payloads = python_values(batch.column(self._payload), payload=True)
+        keys = [None] * batch.num_rows
+        if self._key is not None:
+            keys = python_values(batch.column(self._key))
+        columns = [python_values(batch.column(name)) for name in self._metadata]
+        rows = zip(*columns, strict=True) if columns else iter([()] * batch.num_rows)
+        for number, (payload, key, row) in enumerate(zip(payloads, keys, rows, strict=True), first):
+            yield make(number, payload, key, dict(zip(self._metadata, row, strict=True)))
