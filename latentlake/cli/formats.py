@@ -1,17 +1,19 @@
-"""Arrow batches as JSON, CSV and Parquet, without surprises: `.9` stays .9, and NaN becomes null."""
+"""Arrow batches as JSON, CSV and Parquet, without surprises: .9 stays .9, NaN becomes null."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 
 def write_json(
@@ -85,7 +87,15 @@ def _parsed(text: str | None) -> Any:
     return None if text is None else _plain(json.loads(text))
 
 
-def _plain(value: Any) -> Any:  # noqa: PLR0911  one line a kind
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return _plain_scalar(value)
+
+
+def _plain_scalar(value: Any) -> str | int | float | None:
     match value:
         case None | bool() | int() | str():
             return value
@@ -97,16 +107,8 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911  one line a kind
             return value.isoformat().replace("+00:00", "Z")
         case timedelta():
             return value.total_seconds()
-        case bytes():
-            return value.hex()
-        case dict():
-            return {str(key): _plain(inner) for key, inner in value.items()}
-        case list():
-            return [_plain(inner) for inner in value]
-        case tuple():
-            return [_plain(inner) for inner in value]
         case _:
-            return str(value)
+            return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _csv_type(kind: pa.DataType) -> pa.DataType:

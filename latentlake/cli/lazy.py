@@ -1,4 +1,4 @@
-"""A click group whose help needs no command's module: commands are imported when they are called."""
+"""A click group whose help imports no command: they are imported when they are called."""
 
 from __future__ import annotations
 

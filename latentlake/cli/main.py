@@ -53,8 +53,8 @@ COMMANDS: Final = {
     cls=LazyGroup,
     table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="'latentlake COMMAND --help' has examples. Exit status: 0 done, 1 refused with a reason, "
-    "2 wrong usage, 3 done but some inputs are newly in quarantine, 130 interrupted.",
+    epilog="'latentlake COMMAND --help' has examples. Exit status: 0 done, 1 refused with a "
+    "reason, 2 wrong usage, 3 done but some inputs are newly in quarantine, 130 interrupted.",
 )
 @click.version_option(package_name="latentlake", prog_name="latentlake")
 def cli() -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from latentlake.cli.output import FORMATS, Output
 
-P = ParamSpec("P")
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REPORTS: Final = ("duplicates", "clusters", "anomalies")
+
+EXIT_STATUS: Final = (
+    "\n\nExit status: 0 done; 1 a stage was refused, the others are committed; 3 done, but some "
+    "inputs are newly in quarantine: latentlake sql 'FROM quarantine' lists them."
+)
+
 R = TypeVar("R")
-Decorator = Callable[[Callable[P, R]], Callable[P, R]]
 
 config_option = click.option(
     "--config",
@@ -28,7 +35,7 @@ verbose_option = click.option(
 )
 
 
-def output_options(command: Callable[P, R]) -> Callable[..., R]:
+def output_options(command: Callable[..., R]) -> Callable[..., R]:
     """Add `--format` and `--output`; the command gets them as one `output: Output`."""
 
     @click.option(
@@ -46,11 +53,8 @@ def output_options(command: Callable[P, R]) -> Callable[..., R]:
         help="Write to a file; .json, .csv and .parquet choose the format.",
     )
     @functools.wraps(command)
-    def with_output(
-        *args: P.args, format_name: str | None, path: Path | None, **kwargs: P.kwargs
-    ) -> R:
-        kwargs["output"] = Output.of(format_name, path)
-        return command(*args, **kwargs)
+    def with_output(*, format_name: str | None, path: Path | None, **rest: Any) -> R:
+        return command(output=Output.of(format_name, path), **rest)
 
     return with_output
 

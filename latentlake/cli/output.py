@@ -5,16 +5,13 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from latentlake.cli.formats import write_csv, write_json, write_parquet
-from latentlake.cli.tables import print_table
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import pyarrow as pa
 
@@ -66,6 +63,9 @@ class Output:
 
     def write(self, result: Result) -> None:
         """Write a result; a file is written whole or not at all."""
+        from latentlake.cli.formats import write_csv, write_json, write_parquet
+        from latentlake.cli.tables import print_table
+
         with self._opened() as stream:
             match self.format_name:
                 case "json":
@@ -78,10 +78,16 @@ class Output:
                     print_table(result.reader, result.shown, result.note, stream)
             stream.flush()
 
+    def write_text(self, text: str) -> None:
+        """Write a text that has its final form."""
+        with self._opened() as stream:
+            stream.write(text.encode())
+            stream.flush()
+
     @contextmanager
     def _opened(self) -> Iterator[IO[bytes]]:
         if self.path is None:
-            yield click.get_binary_stream("stdout")
+            yield sys.stdout.buffer
         elif self.path.exists() and not self.path.is_file():
             with self.path.open("wb") as stream:  # a device or a named pipe keeps its name
                 yield stream

@@ -1,4 +1,4 @@
-"""Reading the lake for a command: its last snapshot on a locked connection, errors with a way out."""
+"""Reading the lake for a command: its last snapshot, locked; errors with a way out."""
 
 from __future__ import annotations
 
@@ -51,10 +51,14 @@ class Reading:
         Raises:
             QueryError: the lake has no such space; the nearest name is given.
         """
-        known = [row[0] for row in self.rows("SELECT space FROM spaces WHERE is_current ORDER BY 1")]
+        known = [
+            row[0] for row in self.rows("SELECT space FROM spaces WHERE is_current ORDER BY 1")
+        ]
         if name is not None and name not in known:
             listed = ", ".join(known) or "none yet"
-            raise QueryError(f"no space '{name}'.{nearest_hint(name, known)} In the lake: {listed}.")
+            raise QueryError(
+                f"no space '{name}'.{nearest_hint(name, known)} In the lake: {listed}."
+            )
         return name
 
 

@@ -6,12 +6,10 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass
-from itertools import islice
+from math import isfinite
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
-
-from latentlake.cli.formats import shortest_floats
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,6 +91,8 @@ def text_column(name: str, column: pa.ChunkedArray) -> Column:
     """Turn an Arrow column into text: floats of one column get equally many decimals."""
     import pyarrow as pa
 
+    from latentlake.cli.formats import shortest_floats
+
     kind = column.type
     if pa.types.is_floating(kind):
         values = shortest_floats(column).to_pylist()
@@ -105,8 +105,8 @@ def cell_text(value: Any) -> str:
     """Write one value on one line; control characters cannot reach the terminal."""
     from datetime import UTC, datetime
 
-    if value is None:
-        return "NULL"
+    if value is None or isinstance(value, bool):
+        return "NULL" if value is None else str(value).lower()
     if isinstance(value, datetime):
         if value.tzinfo is None:
             return value.isoformat(" ", "seconds")
@@ -153,20 +153,22 @@ def _read(reader: pa.RecordBatchReader, limit: int | None) -> tuple[pa.Table, bo
     if limit is None:
         return reader.read_all(), False
     batches, rows = [], 0
-    while rows <= limit and (batch := next(islice(reader, 1), None)) is not None:
+    for batch in reader:
         batches.append(batch)
         rows += batch.num_rows
+        if rows > limit:
+            break
     return pa.Table.from_batches(batches, reader.schema).slice(0, limit), rows > limit
 
 
 def _floats(values: list[float | None]) -> list[str]:
-    present = [abs(value) for value in values if value is not None and value == value]
+    present = [abs(value) for value in values if value is not None and isfinite(value)]
     small = [value for value in present if value]
     if small and (max(small) >= 1e9 or min(small) < 1e-4):  # noqa: PLR2004
         pattern = "{:.4g}"
     else:
-        decimals = 4 if max(present, default=0) < 1000 else 2  # noqa: PLR2004
-        pattern = f"{{:.{decimals}f}}"
+        largest = max(present, default=0)
+        pattern = "{:.4f}" if largest < 10 else "{:.2f}" if largest < 1000 else "{:.1f}"  # noqa: PLR2004
     return ["NULL" if value is None else pattern.format(value) for value in values]
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from latentlake.cli.options import config_option, examples, output_options
-from latentlake.cli.output import Output
+
+if TYPE_CHECKING:
+    from latentlake.cli.output import Output
 
 
 @click.command(
@@ -52,7 +56,7 @@ def _statement(query: str | None, file: Path | None) -> str:
     if (query is None) == (file is None):
         raise click.UsageError("give either a QUERY or --file.")
     if query == "-" or (file is not None and str(file) == "-"):
-        text = click.get_text_stream("stdin").read()
+        text = sys.stdin.read()
     else:
         text = query if file is None else file.read_text("utf-8")
     if not (text or "").strip():

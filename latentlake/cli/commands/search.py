@@ -1,0 +1,76 @@
+"""`latentlake search`: the nearest items."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from latentlake.cli.options import config_option, examples, output_options
+from latentlake.cli.output import Output, Result
+
+if TYPE_CHECKING:
+    from tasks.stages.searching import SearchResult
+
+
+@click.command(
+    epilog=examples(
+        "latentlake search convolutional networks for grasping",
+        "latentlake search --image shirt.jpg -k 5",
+        "latentlake search --item photos/shirt/0a.jpg --space cnn",
+        "latentlake search 'dark matter' --where \"metadata->>'primary_cat' = 'astro-ph.CO'\"",
+        "latentlake search --image shirt.jpg --where 'width >= 640' --format json",
+    )
+)
+@click.argument("words", nargs=-1)
+@click.option(
+    "--image",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Look for what is like this picture.",
+)
+@click.option("--item", metavar="ID_OR_URI", help="Look for what is like this item of the lake.")
+@click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("--space", metavar="NAME", help="Where to look.  [default: the only space that fits]")
+@click.option(
+    "--where", metavar="SQL", help="Only items for which this holds; metadata is a JSON column."
+)
+@config_option
+@output_options
+def search(
+    words: tuple[str, ...], image: Path | None, config: Path | None, output: Output, **rest: Any
+) -> None:
+    """Find the items nearest to a text, an image or an item.
+
+    Items with the same content share a row: one is shown, the others are its copies. --where is
+    an SQL expression over the columns of the view items, evaluated before the search, so that
+    k items come back if there are as many.
+    """
+    if sum((bool(words), image is not None, rest["item"] is not None)) != 1:
+        raise click.UsageError("give either words, --image or --item.")
+
+    from data.lake import Lake
+    from latentlake.settings import load_settings
+    from tasks.stages.searching import SearchQuery
+    from tasks.stages.searching import search as find
+
+    settings = load_settings(config)
+    query = SearchQuery(
+        text=" ".join(words) if words else None,
+        image=image.read_bytes() if image else None,
+        **rest,
+    )
+    found = find(Lake(settings.root), settings, query)
+    output.write(Result.of(found.hits, json_columns={"metadata"}, shown=_shown(found)))
+    if found.unindexed:
+        newer = "1 item is" if found.unindexed == 1 else f"{found.unindexed:,} items are"
+        click.echo(f"latentlake: {newer} newer than the index: run 'latentlake index'.", err=True)
+
+
+def _shown(found: SearchResult) -> tuple[str, ...]:
+    """Return the columns of the table: texts show their beginning, images their size."""
+    hits = found.hits
+    extra = ("excerpt",) if hits["excerpt"].null_count < hits.num_rows else ("width", "height")
+    copies = ("copies",) if any(hits["copies"].to_pylist()) else ()
+    return ("rank", "similarity", "source", "uri", *copies, *extra)
