@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from latentlake.settings import Settings
     from tasks.stages.receipts import StageReceipt
 
-_LIBRARIES = ("latentlake", "prefect", "torch", "faiss-cpu", "pyarrow", "deltalake", "duckdb")
+_LIBRARIES = (
+    *("latentlake", "prefect", "torch", "faiss-cpu", "faiss-gpu", "gensim"),
+    *("pyarrow", "deltalake", "duckdb"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ def _row(
         "started_at": run.started_at,
         "finished_at": now,
         "config_hash": hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
-        "versions": json.dumps({name: _version(name) for name in _LIBRARIES}),
+        "versions": json.dumps({n: found for n in _LIBRARIES if (found := _version(n))}),
         "counts": json.dumps(counts),
         "seconds": json.dumps(seconds),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
