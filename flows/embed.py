@@ -5,13 +5,13 @@ from __future__ import annotations
 from prefect import flow
 
 from tasks.embed import embed_spaces
-from tasks.parameters import SpaceParameters
+from tasks.parameters import EmbedParameters
 from tasks.run import begin, conclude
 from tasks.stages.receipts import StageReceipt
 
 
 @flow(name="embed")
-def embed(parameters: SpaceParameters) -> list[StageReceipt]:
+def embed(parameters: EmbedParameters) -> list[StageReceipt]:
     """Bring every space's vectors up to date with its items."""
     if parameters.run_id:
         return embed_spaces(parameters, parameters.run_id)

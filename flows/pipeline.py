@@ -20,7 +20,7 @@ def pipeline(parameters: PipelineParameters) -> RunSummary:
     run = begin(parameters.config, "pipeline")
     receipts = [
         *ingest(parameters.ingest(run.run_id)),
-        *embed(parameters.space(run.run_id)),
+        *embed(parameters.embed(run.run_id)),
         *index(parameters.space(run.run_id)),
         *graph(parameters.space(run.run_id)),
         *report(parameters.report(run.run_id)),

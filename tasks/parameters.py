@@ -26,9 +26,18 @@ class IngestParameters(_Parameters):
 
 
 class SpaceParameters(_Parameters):
-    """Parameters of the flows `embed`, `index` and `graph`."""
+    """Parameters of the flows `index` and `graph`."""
 
     spaces: tuple[str, ...] = Field((), description="Spaces to bring up to date; by default all.")
+
+
+class EmbedParameters(SpaceParameters):
+    """Parameters of the flow `embed`."""
+
+    retrain: bool = Field(
+        default=False,
+        description="Train the encoders anew on the present corpus, and encode all with them.",
+    )
 
 
 class ReportParameters(SpaceParameters):
@@ -46,8 +55,12 @@ class PipelineParameters(ReportParameters):
         """Return the parameters of the stage `ingest`."""
         return IngestParameters(config=self.config, run_id=run_id, sources=self.sources)
 
+    def embed(self, run_id: str) -> EmbedParameters:
+        """Return the parameters of the stage `embed`."""
+        return EmbedParameters(config=self.config, run_id=run_id, spaces=self.spaces)
+
     def space(self, run_id: str) -> SpaceParameters:
-        """Return the parameters of the stages `embed`, `index` and `graph`."""
+        """Return the parameters of the stages `index` and `graph`."""
         return SpaceParameters(config=self.config, run_id=run_id, spaces=self.spaces)
 
     def report(self, run_id: str) -> ReportParameters:

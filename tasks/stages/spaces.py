@@ -121,6 +121,20 @@ def embedded_spaces(lake: Lake, settings: Settings, chosen: tuple[str, ...]) -> 
     ]
 
 
+def retrain_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceRow:
+    """Train a space's encoder anew on the present corpus; the old space stays beside the new one.
+
+    Raises:
+        ConfigError: the space's encoder comes trained.
+    """
+    encoder = settings.space(name).encoder
+    if not find_encoder(encoder).trainable:
+        raise ConfigError(
+            f"space '{name}': encoder '{encoder}' comes trained; leave out --retrain."
+        )
+    return make_space(lake, settings, name, run_id)
+
+
 def live_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any, Any]:
     """Return the space's encoder, loaded once a process."""
     return load_encoder(_spec(lake, settings, space.encoder, space.options, space.artefact))
@@ -166,9 +180,12 @@ def _train(lake: Lake, settings: Settings, name: str) -> str:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     encoder_type = find_encoder(configured.encoder).load_type()
+    options = configured.options
+    if "path" in options:  # relative to the configuration, as every place in it
+        options = options | {"path": settings.resolve(str(options["path"]))}
     encoder_type.train(
         _texts(lake, settings, name),
-        parse_options(configured.encoder, configured.options),
+        parse_options(configured.encoder, options),
         work,
         lambda step, done: report_progress(f"train {name}: {step}", int(100 * done), 100, "%"),
     )

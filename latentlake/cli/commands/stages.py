@@ -51,23 +51,33 @@ def ingest(sources: tuple[str, ...], config: Path | None, quiet: bool, verbose: 
     _run(load, config, quiet=quiet, verbose=verbose)
 
 
-@click.command(epilog=examples("latentlake embed", "latentlake embed --space cnn") + EXIT_STATUS)
+@click.command(
+    epilog=examples("latentlake embed", "latentlake embed --space words --retrain") + EXIT_STATUS
+)
 @_spaces
+@click.option(
+    "--retrain",
+    is_flag=True,
+    help="Train the encoder anew on the present corpus, and encode everything with it.",
+)
 @config_option
 @quiet_option
 @verbose_option
-def embed(spaces: tuple[str, ...], config: Path | None, quiet: bool, verbose: bool) -> None:
+def embed(
+    spaces: tuple[str, ...], retrain: bool, config: Path | None, quiet: bool, verbose: bool
+) -> None:
     """Encode what the spaces lack.
 
     Contents are encoded once, however many items have them, and written as immutable shards.
-    A text encoder that learns from the corpus is trained first, when it has not been yet.
+    A text encoder that learns from the corpus is trained first, when it has not been yet. New
+    texts do not change it: that would change all vectors. --retrain does, when the corpus has.
     """
 
     def load(place: str) -> Flow:
         from flows.embed import embed as flow
-        from tasks.parameters import SpaceParameters
+        from tasks.parameters import EmbedParameters
 
-        return lambda: flow(SpaceParameters(config=place, spaces=spaces))
+        return lambda: flow(EmbedParameters(config=place, spaces=spaces, retrain=retrain))
 
     _run(load, config, quiet=quiet, verbose=verbose)
 
