@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.content import content_id, item_id
 from data.images import probe_image
 from data.sources.records import BadRecord, Record
 from latentlake.errors import BadInputError
+
+if TYPE_CHECKING:
+    from data.shards import Rejected
 
 EXCERPT_CHARACTERS = 200
 READER_VERSION = "1"
@@ -94,4 +97,23 @@ def quarantine_row(bad: BadRecord, source: str, run_id: str) -> dict[str, Any]:
         "code": READER_VERSION,
         "run_id": run_id,
         "recorded_at": datetime.now(UTC),
+    }
+
+
+def refusal_row(item: dict[str, Any], bad: Rejected, space: str) -> dict[str, Any]:
+    """Return a row of `quarantine` for an item whose content a space has no vector for.
+
+    The caller adds what is the same for all: code, run_id and recorded_at.
+    """
+    return {
+        "quarantine_id": quarantine_id(item["source"], item["uri"], space),
+        "source": item["source"],
+        "uri": item["uri"],
+        "file": item["file"],
+        "space": space,
+        "content_id": bad.content_id,
+        "stage": bad.stage,
+        "error": bad.error,
+        "message": bad.message,
+        "size_bytes": item["size_bytes"],
     }
