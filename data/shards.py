@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake import DeltaTable, Schema
 from deltalake.transaction import AddAction, RemoveAction
 
+from data.commits import retrying_commit, signed
 from data.content import digest_of_ids
-from data.lake import Lake, Snapshot, file_paths, retrying_commit
+from data.lake import Lake, Snapshot, file_paths
 from data.schemas import SCHEMA_VERSION, embedding_schema
 from data.storage import replacing
 from latentlake.errors import ShardError
@@ -134,7 +135,7 @@ def write_shard(
         ],
         schema=schema.with_metadata({_FOOTER: json.dumps(footer, sort_keys=True).encode()}),
     )
-    with replacing(path) as temporary:
+    with replacing(path, "shard") as temporary:
         pq.write_table(
             table,
             temporary,
@@ -218,11 +219,11 @@ def register_shards(
             actions,
             mode="append",
             schema=schema,
-            commit_properties=CommitProperties(custom_metadata={"run_id": run_id}),
+            commit_properties=signed(run_id),
         )
         return len(fresh)
 
-    return retrying_commit(commit)
+    return retrying_commit(commit, "shards")
 
 
 def shard_paths(lake: Lake, space: SpaceId, snapshot: Snapshot | None = None) -> list[str]:

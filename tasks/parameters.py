@@ -10,22 +10,28 @@ Report = Literal["duplicates", "clusters", "anomalies"]
 ALL_REPORTS: tuple[Report, ...] = ("duplicates", "clusters", "anomalies")
 
 
-class _Parameters(BaseModel):
+class Parameters(BaseModel):
+    """What the parameters of all flows have in common."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: str = Field("latentlake.toml", description="Path of the configuration file.")
     run_id: str | None = Field(
         None, description="The run this flow is a stage of; by default it is a run of its own."
     )
+    wait: bool = Field(
+        default=True,
+        description="Wait while another run writes to the lake; if false, fail at once.",
+    )
 
 
-class IngestParameters(_Parameters):
+class IngestParameters(Parameters):
     """Parameters of the flow `ingest`."""
 
     sources: tuple[str, ...] = Field((), description="Sources to ingest; by default all.")
 
 
-class SpaceParameters(_Parameters):
+class SpaceParameters(Parameters):
     """Parameters of the flows `index` and `graph`."""
 
     spaces: tuple[str, ...] = Field((), description="Spaces to bring up to date; by default all.")

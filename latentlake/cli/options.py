@@ -29,6 +29,12 @@ config_option = click.option(
     help="The configuration.  [default: the nearest latentlake.toml upwards]",
 )
 space_option = click.option("--space", metavar="NAME", help="The space.  [default: all]")
+wait_option = click.option(
+    "--wait/--no-wait",
+    default=True,
+    show_default=True,
+    help="Wait while another run writes to the lake.",
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Show Prefect's own log of flows and tasks, too."

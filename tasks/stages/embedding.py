@@ -7,6 +7,7 @@ import shutil
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from data.shards import (
     write_shard,
 )
 from data.storage import replacing
+from data.undo import whole_or_undone
 from latentlake.errors import BadInputError, EncodeError
 from latentlake.progress import report_progress
 from tasks.stages.contents import ContentGoneError, ContentRef, Load, payloads_of, unique_contents
@@ -100,7 +102,7 @@ def plan_embedding(lake: Lake, settings: Settings, space: SpaceRow) -> EmbedPlan
     chunks = [refs[start : start + rows] for start in range(0, len(refs), rows)]
     names = [shard_name(space.id, [ref.content_id for ref in chunk]) for chunk in chunks]
     path = _work(lake, space) / f"{names[0]}-{len(names)}.plan"
-    with replacing(path) as temporary:
+    with replacing(path, "plan") as temporary:
         pq.write_table(_plan_table(names, chunks), temporary)
     return EmbedPlan(tuple(_groups(str(path), names, chunks)), len(refs))
 
@@ -129,10 +131,12 @@ def encode_group(
             payloads_of(settings, refs), key=lambda payload: shard_of[payload[0].content_id]
         ):
             encoded = _encode(encoder, settings, payloads, progress)
-            if receipts[name]:
+            if receipts[name] or not encoded.taken:
                 continue  # only contents that have gone come after their shard
+            # Without those that have gone it is another shard: under the planned name it would
+            # count as finished, and they could never come back.
             receipts[name] = write_shard(
-                folder / name,
+                folder / shard_name(space.id, encoded.taken),
                 space.id,
                 encoded.content_ids,
                 encoded.vectors,
@@ -149,8 +153,13 @@ def commit_embedding(
     began = time.monotonic()
     receipts = tuple(receipts)
     rejected = [bad for receipt in receipts for bad in receipt.rejected]
-    settled = settle_refusals(lake, space, rejected, run_id)
-    fresh = register_shards(lake, space.id, receipts, run_id)
+    # Half of it would change the next plan, and with it every shard's name.
+    with whole_or_undone(lake, f"embed {space.id.name}") if receipts else nullcontext():
+        settled = settle_refusals(lake, space, rejected, run_id)
+        fresh = register_shards(lake, space.id, receipts, run_id)
+    for receipt in receipts:
+        if not receipt.rows:  # all were rejected: the quarantine knows, no table names the file
+            (lake.root / space.id.folder / receipt.name).unlink(missing_ok=True)
     shutil.rmtree(_work(lake, space), ignore_errors=True)
     encoded = sum(receipt.rows for receipt in receipts)
     counts = {
@@ -182,7 +191,10 @@ class _Progress:
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
+    """A shard's content: those with a vector, and all that were there, rejected ones included."""
+
     content_ids: list[str]
+    taken: list[str]
     vectors: Matrix
     rejected: list[Rejected]
 
@@ -196,13 +208,16 @@ def _encode(
     """Prepare in a pool, encode in this thread, keep the plan's order."""
     size = encoder.batch_size if settings.run.batch_size == "auto" else settings.run.batch_size
     ids: list[str] = []
+    taken: list[str] = []
     rejected: list[Rejected] = []
     vectors: list[Matrix] = []
     batch: list[Any] = []
     for ref, prepared in _prepared(encoder, settings.run.thread_count, payloads, 4 * size):
         if isinstance(prepared, ContentGoneError):
             logger.warning("%s", prepared)
-        elif isinstance(prepared, BadInputError):
+            continue
+        taken.append(ref.content_id)
+        if isinstance(prepared, BadInputError):
             stage = "encode" if isinstance(prepared, EncodeError) else "decode"
             error = type(prepared).__name__
             rejected.append(Rejected(ref.content_id, stage, error, str(prepared)))
@@ -216,7 +231,7 @@ def _encode(
     if batch:
         vectors.append(encoder.encode(batch))
     matrix = np.concatenate(vectors) if vectors else np.empty((0, encoder.dim), np.float32)
-    return _Encoded(ids, matrix, rejected)
+    return _Encoded(ids, taken, matrix, rejected)
 
 
 def _prepared(
