@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,8 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     print(table_of_kills(tally))
     if chosen.output:
-        result = asdict(tally) | {
+        result = vars(tally) | {
+            "kills": dict(tally.kills),  # asdict would turn a Counter inside out
             "command": f"python -m tests.faults.storm --kills {chosen.kills} --seed {chosen.seed}",
             "kills_in_all": tally.kills.total(),
             "seconds": round(time.monotonic() - began, 1),
@@ -173,7 +174,7 @@ def rows_of(part: Any) -> Counter[str]:
 def table_of_kills(tally: Tally) -> str:
     lines = ["| killed after | kills |", "|---|---|"]
     lines += [f"| {point} | {kills} |" for point, kills in sorted(tally.kills.items())]
-    summary = {name: value for name, value in asdict(tally).items() if name != "kills"}
+    summary = {name: value for name, value in vars(tally).items() if name != "kills"}
     lines += [f"| all | {tally.kills.total()} |", "", json.dumps(summary)]
     return "\n".join(lines)
 

@@ -73,6 +73,16 @@ def test_the_same_over_a_lake_that_stands(
     check(project.lake, uninterrupted.changed)
 
 
+def test_half_a_quarantine_does_not_change_the_plan(
+    tmp_path: Path, forks: Forks, uninterrupted: Uninterrupted
+) -> None:
+    project = make_project(tmp_path / "project")
+    # The first time is that of the ingest, the second that of the space, before its shards.
+    assert forks.run(Attempt(str(project.folder), "quarantine committed", count=2)).was_killed
+    assert forks.run(Attempt(str(project.folder))).codes == (0,)
+    check(project.lake, uninterrupted.built)
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_kills_at_random_moments_change_nothing(
     tmp_path: Path, forks: Forks, uninterrupted: Uninterrupted, seed: int

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import time
 from datetime import datetime, timedelta, tzinfo
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from data.catalog import connect, current_spaces
 from data.shards import shard_paths
 from latentlake.cli.commands.status import RUNS
 from latentlake.commit_points import watching
-from tasks.stages import runs, scanning
+from tasks.stages import runs
 from tests.faults.lakes import (
     change_sources,
     check_snapshot,
@@ -26,8 +28,6 @@ from tests.faults.lakes import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
     from tests.faults.conftest import Uninterrupted
     from tests.tasks.conftest import Project
@@ -121,14 +121,23 @@ def test_contents_that_were_away_for_a_while_come_back(
 
     def swap() -> None:
         notes.rename(away)
-        project.write_notes({"other": "Nothing that was planned is here."})
+        project.write_notes(half)
 
-    with watching(once_at("plan named", swap)):
-        _, receipt = project.embed("words")
-    assert receipt.counts["encoded"] == 0
+    def die() -> None:
+        raise RuntimeError("killed")
+
+    half = dict(islice(project.read_notes().items(), 40))
+    with (
+        watching(once_at("plan named", swap)),
+        watching(once_at("shards to commit", die)),
+        pytest.raises(RuntimeError, match="killed"),
+    ):
+        project.embed("words")
     away.replace(notes)
     run_whole(project)
-    assert state_of(project.lake) == uninterrupted.built
+    found = state_of(project.lake)
+    for name, rows in uninterrupted.built.items():
+        assert found[name] == rows, name
 
 
 def test_a_scan_from_the_future_proves_nothing(
@@ -140,7 +149,7 @@ def test_a_scan_from_the_future_proves_nothing(
     os.utime(photo, ns=(stamp, stamp))
     ahead = time.time_ns() + 10**13
     with monkeypatch.context() as patched:
-        patched.setattr(scanning.time, "time_ns", lambda: ahead)
+        patched.setattr("tasks.stages.scanning.time.time_ns", lambda: ahead)
         project.ingest("photos")
     # The clock is right again, and the file is written at what is the same moment as before.
     before = items_of(project)["twin.jpg"]
