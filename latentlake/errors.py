@@ -9,6 +9,7 @@
     │   └── EncodeError                 the content is fine, but not for this encoder
     ├── LakeError                       the lake's files are not what they should be
     │   ├── LakeNotFoundError           there is no lake at this root yet
+    │   ├── SchemaVersionError          the lake's layout is older or newer than this code's
     │   ├── ShardError                  a shard's footer, schema or digest is wrong
     │   └── SpaceMismatchError          two models would meet in one space
     └── QueryError                      a search or SQL statement that cannot be answered
@@ -85,6 +86,19 @@ class LakeNotFoundError(LakeError):
     def __init__(self, root: str) -> None:
         self.root = root
         super().__init__(f"no lake at '{root}' yet: 'latentlake run' makes it.")
+
+
+class SchemaVersionError(LakeError):
+    """What the lake holds was written in another layout than this code reads."""
+
+    def __init__(self, where: str, found: int, expected: int) -> None:
+        self.where, self.found, self.expected = where, found, expected
+        way_out = (
+            "'latentlake migrate' says what bringing it up to date takes"
+            if found < expected
+            else "a newer latentlake wrote it: update this one"
+        )
+        super().__init__(f"{where}: schema version {found}, this code reads {expected}; {way_out}.")
 
 
 class ShardError(LakeError):

@@ -87,10 +87,19 @@ class RunFailedError(LatentlakeError):
 
 
 def begin_run(lake: Lake, command: str) -> Run:
-    """Give a new run its identity; nothing is written yet."""
+    """Give a new run its identity; nothing is written yet.
+
+    Raises:
+        SchemaVersionError: the lake's layout is not this code's.
+    """
+    return new_run(command, lake.snapshot().number if lake.snapshots() else 0)
+
+
+def new_run(command: str, parent_snapshot: int) -> Run:
+    """Name a run that starts now from a state; 0 is a lake without one."""
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03}-{secrets.token_hex(3)}"
-    return Run(run_id, command, now, (lake.snapshots() or [0])[-1])
+    return Run(run_id, command, now, parent_snapshot)
 
 
 def finish_run(

@@ -1,0 +1,56 @@
+"""What can be repaired without a person: nothing is invented, things are only made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.catalog import current_spaces, write_catalog
+from data.maintenance.compacting import exchange_shards
+from data.maintenance.findings import DropShard, ForgetBuilds, RenewCatalog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from data.lake import Lake
+    from data.maintenance.findings import Mend
+
+
+def mend(lake: Lake, mends: Iterable[Mend], run_id: str) -> bool:
+    """Carry out what findings propose.
+
+    Dropped shards stay on disk: older snapshots name them. A run does not take a damaged file for a
+    finished shard, because its seal is broken.
+
+    Returns:
+        Whether a table changed, so that a snapshot is due.
+    """
+    changed = False
+    for one in dict.fromkeys(mends):
+        match one:
+            case DropShard():
+                changed |= _drop(lake, one, run_id)
+            case ForgetBuilds():
+                changed |= _forget(lake, one.space, run_id)
+            case RenewCatalog():
+                write_catalog(lake, lake.snapshot())
+            case _:
+                assert_never(one)
+    return changed
+
+
+def _drop(lake: Lake, shard: DropShard, run_id: str) -> bool:
+    for space in current_spaces(lake).values():
+        if space.id.folder == shard.folder:
+            dropped = exchange_shards(lake, space.id, [Path(shard.name)], [], run_id)
+            return _forget(lake, space.id.name, run_id) or dropped
+    return False
+
+
+def _forget(lake: Lake, space: str, run_id: str) -> bool:
+    rows = lake.read("builds", where=pc.field("space") == space, columns=["space", "stage"])
+    lake.delete("builds", pa.table(rows), run_id)
+    return bool(rows.num_rows)
