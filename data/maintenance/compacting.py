@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from data.lake import Lake
 
 logger = logging.getLogger(__name__)
+FEW_FILES = 8
+"""A table with fewer files a partition is left alone: each run adds one to `runs`, and joining them
+is a run, too."""
 _PREFIX_CHARACTERS = len("part-") + 32
 
 
@@ -123,12 +126,16 @@ def compact_tables(lake: Lake, run_id: str) -> dict[str, int]:
     lost = {}
     for name in TABLES:
         table = lake.delta(f"tables/{name}")
-        if table is None:
+        if table is None or len(table.file_uris()) < FEW_FILES * _partitions(table):
             continue
         metrics = retrying_commit(lambda table=table: _optimise(table, run_id))  # type: ignore[misc]
         if metrics["numFilesRemoved"]:
             lost[name] = int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
     return lost
+
+
+def _partitions(table: DeltaTable) -> int:
+    return max(1, len(table.partitions())) if table.metadata().partition_columns else 1
 
 
 def _optimise(table: DeltaTable, run_id: str) -> dict[str, int]:

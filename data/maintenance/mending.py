@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def mend(lake: Lake, mends: Iterable[Mend], run_id: str) -> bool:
     """Carry out what findings propose.
 
-    Dropped shards stay on disk: older snapshots name them. A run does not take a damaged file for a
-    finished shard, because its seal is broken.
+    A dropped shard's file is put aside under a temporary name, until `vacuum` takes it: under its
+    own name a run could take it for a finished shard, and readers of older snapshots for a sound one.
 
     Returns:
         Whether a table changed, so that a snapshot is due.
@@ -46,6 +46,9 @@ def _drop(lake: Lake, shard: DropShard, run_id: str) -> bool:
     for space in current_spaces(lake).values():
         if space.id.folder == shard.folder:
             dropped = exchange_shards(lake, space.id, [Path(shard.name)], [], run_id)
+            path = lake.root / shard.folder / shard.name
+            if path.is_file():
+                path.replace(path.with_name(f"_tmp-damaged-{path.name}"))
             return _forget(lake, space.id.name, run_id) or dropped
     return False
 

@@ -29,6 +29,11 @@ config_option = click.option(
     help="The configuration.  [default: the nearest latentlake.toml upwards]",
 )
 space_option = click.option("--space", metavar="NAME", help="The space.  [default: all]")
+as_of_option = click.option(
+    "--as-of",
+    metavar="RUN|TIME|SNAPSHOT",
+    help="The lake as that run left it, as it was at that time (ISO 8601, UTC), or by number.",
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Show Prefect's own log of flows and tasks, too."
