@@ -23,7 +23,8 @@ def mend(lake: Lake, mends: Iterable[Mend], run_id: str) -> bool:
     """Carry out what findings propose.
 
     A dropped shard's file is put aside under a temporary name, until `vacuum` takes it: under its
-    own name a run could take it for a finished shard, and readers of older snapshots for a sound one.
+    own name a run could take it for a finished shard, and a reader of an older snapshot for a sound
+    one.
 
     Returns:
         Whether a table changed, so that a snapshot is due.

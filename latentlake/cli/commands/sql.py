@@ -41,7 +41,8 @@ def sql(
 
     DuckDB answers, over the last snapshot or that of --as-of: views items, quarantine, duplicates,
     clusters, cluster_summary, anomalies, neighbours, indexes, spaces, runs, and embeddings_<space>
-    for each space. The connection reads the lake and nothing else. QUERY may be '-' for standard input.
+    for each space. The connection reads the lake and nothing else. QUERY may be '-' for standard
+    input.
 
     CSV, JSON and Parquet are streamed, so a result may be larger than memory.
     """

@@ -11,14 +11,17 @@ from data.maintenance.asof import resolve_snapshot
 from latentlake.errors import LakeNotFoundError, QueryError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.data.maintenance.conftest import Toy
 
 TIMES = ["2026-03-01T10:00:00+00:00", "2026-03-02T10:00:00+00:00", "2026-03-03T10:00:00+00:00"]
 RUNS = ["20260301T095900000-00000a", "20260302T095900000-00000b", "20260303T095900000-00000c"]
 
 
-@pytest.fixture
-def dated(toy: Toy) -> Toy:
+@pytest.fixture(scope="module")
+def dated(make_toy: Callable[[], Toy]) -> Toy:
+    toy = make_toy()
     for n, (time, run) in enumerate(zip(TIMES, RUNS, strict=True)):
         snapshot = toy.run({"a": str(n)})
         path = toy.root / "snapshots" / f"{snapshot.number:012d}.json"

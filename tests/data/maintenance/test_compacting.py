@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
@@ -22,9 +22,8 @@ from latentlake.errors import ShardError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.data.maintenance.conftest import Toy
-
     from data.vectors import ShardVectors
+    from tests.data.maintenance.conftest import Toy
 
 
 def rows_of(toy: Toy, names: list[str] | None = None) -> ShardVectors:

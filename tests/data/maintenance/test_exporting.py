@@ -16,11 +16,14 @@ from data.schemas import TABLES
 from latentlake.errors import QueryError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.data.maintenance.conftest import Toy
 
 
-@pytest.fixture
-def grown(toy: Toy) -> Toy:
+@pytest.fixture(scope="module")
+def grown(make_toy: Callable[[], Toy]) -> Toy:
+    toy = make_toy()
     toy.run({"a": "p", "b": "q", "copy": "p"})
     toy.run({"c": "r"}, gone=["b"])
     toy.shard([toy.content("p"), toy.content("s")])  # a content twice, and one without an item

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.lake import table_of
+from data.lake import file_paths, table_of
 from data.maintenance.compacting import compact_space, compact_tables
 from data.maintenance.restoring import restore_tables
 from data.maintenance.vacuuming import Retention, carry_out, kept_snapshots, plan_vacuum
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from tests.data.maintenance.conftest import Toy
 
-NOW = datetime.now(UTC) + timedelta(minutes=1)
+NOW = datetime.now(UTC) + timedelta(hours=1)
+"""Nothing that a test writes is young by then."""
 AT_ONCE = Retention(grace_hours=0)
 
 steps = st.lists(
@@ -82,7 +84,7 @@ def test_after_any_history_every_kept_snapshot_is_whole(
         os.path.realpath(path)
         for number in toy.lake.snapshots()
         for folder, version in toy.lake.snapshot(number).versions.items()
-        for path in toy.lake.delta(folder, version).file_uris()
+        for path in file_paths(DeltaTable(str(toy.root / folder), version=version))
     }
     held = {
         os.path.realpath(path)
@@ -155,10 +157,10 @@ def test_garbage_goes_and_what_is_named_stays(toy: Toy) -> None:
 def test_the_young_stay(toy: Toy) -> None:
     toy.run({"a": "p"})
     made = garbage(toy)
-    assert plan_vacuum(toy.lake, Retention(grace_hours=1), NOW) == []
-    old = (NOW - timedelta(hours=2)).timestamp()
+    assert plan_vacuum(toy.lake, Retention(grace_hours=2), NOW) == []
+    old = (NOW - timedelta(hours=3)).timestamp()
     os.utime(made["plan"], (old, old))
-    found = plan_vacuum(toy.lake, Retention(grace_hours=1), NOW)
+    found = plan_vacuum(toy.lake, Retention(grace_hours=2), NOW)
     assert [removal.kind for removal in found] == ["plan"]
 
 
@@ -170,7 +172,7 @@ def test_a_version_between_two_snapshots_stays_while_it_is_young(toy: Toy) -> No
     toy.lake.upsert("runs", table_of("runs", [{"run_id": "y"}]), "y")
     for path in toy.root.rglob("*.parquet"):
         os.utime(path, (0, 0))
-    carry_out(toy.lake, plan_vacuum(toy.lake, Retention(grace_hours=1), NOW))
+    carry_out(toy.lake, plan_vacuum(toy.lake, Retention(grace_hours=2), NOW))
     assert all(Path(path).exists() for path in between)
 
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.catalog import CATALOG_NAME, connect, write_catalog
-from data.lake import table_of
+from data.lake import retrying_commit, table_of
 from data.maintenance.vacuuming import Retention, carry_out, plan_vacuum
 from data.shards import shard_paths, write_shard
 from data.vectors import vectors_of
@@ -77,7 +77,7 @@ def shards(project: Project, snapshot: Snapshot | None = None) -> list[Path]:
 
 
 def index_file(project: Project) -> Path:
-    return max((project.folder / "lake/indexes").rglob(INDEX_FILE), key=lambda path: str(path))
+    return max((project.folder / "lake/indexes").rglob(INDEX_FILE), key=str)
 
 
 def problems(project: Project) -> str:
@@ -332,12 +332,11 @@ def test_a_restore_that_is_killed_anywhere_can_be_run_over(
     built: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before its n-th commit, then a run: it ends where a run without the restore ends."""
-    import data.maintenance.restoring as module
 
     class KilledError(Exception):
         pass
 
-    original = module.retrying_commit
+    original, name = retrying_commit, "data.maintenance.restoring.retrying_commit"
     for survived in (1, 3, 7):
         commits = iter(range(100))
 
@@ -346,12 +345,12 @@ def test_a_restore_that_is_killed_anywhere_can_be_run_over(
                 raise KilledError
             return original(commit)
 
-        monkeypatch.setattr(module, "retrying_commit", killed)
+        monkeypatch.setattr(name, killed)
         expected = dump(built, built.lake.snapshot())
         with pytest.raises(KilledError):
             restore_lake(built.lake, built.settings, built.lake.snapshot(1))
         assert dump(built, built.lake.snapshot()) == expected
-        monkeypatch.setattr(module, "retrying_commit", original)
+        monkeypatch.setattr(name, original)
         built.run()
         assert problems(built) == ""
         seen = dump(built, built.lake.snapshot())
