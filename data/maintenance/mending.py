@@ -27,19 +27,23 @@ def mend(lake: Lake, mends: Iterable[Mend], run_id: str) -> bool:
     one.
 
     Returns:
-        Whether a table changed, so that a snapshot is due.
+        Whether a table changed, so that a snapshot and its catalog are due.
     """
     changed = False
-    for one in dict.fromkeys(mends):
+    wanted = tuple(dict.fromkeys(mends))
+    for one in wanted:
         match one:
             case DropShard():
                 changed |= _drop(lake, one, run_id)
             case ForgetBuilds():
                 changed |= _forget(lake, one.space, run_id)
             case RenewCatalog():
-                write_catalog(lake, lake.snapshot())
+                pass  # see below
             case _:
                 assert_never(one)
+    # A change ends in a snapshot, which gets its catalog then; the last one may name lost files.
+    if RenewCatalog() in wanted and not changed:
+        write_catalog(lake, lake.snapshot())
     return changed
 
 
