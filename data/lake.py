@@ -17,11 +17,13 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import DeltaTable, Schema, write_deltalake
+from deltalake import DeltaTable, write_deltalake
 
 from data.commits import retrying_commit, signed
-from data.schemas import TABLES, TableSchema
+from data.scans import matching_rows
+from data.schemas import SCHEMA_VERSION, TABLES, TableSchema
 from data.storage import create_exclusively
+from data.versions import ready_table, require_version
 from latentlake.errors import ConfigError, LakeError, LakeNotFoundError
 
 if TYPE_CHECKING:
@@ -41,12 +43,14 @@ class Snapshot:
         run_id: the run that ended in it.
         at: when it was made, ISO 8601 in UTC.
         versions: Delta version of every table, by its folder under the root.
+        schema_version: the layout of the tables; snapshots before version 1 do not say.
     """
 
     number: int
     run_id: str
     at: str
     versions: dict[str, int] = field(default_factory=dict)
+    schema_version: int = 0
 
 
 class Lake:
@@ -107,11 +111,11 @@ class Lake:
         partitioning = _HIVE if TABLES[name].per_space else None
         dataset = ds.dataset(files, schema=schema, format="parquet", partitioning=partitioning)
         if within is None:
-            return _matching(dataset, where, columns or schema.names)
-        # A list cannot be pushed down at all: see `_matching`.
+            return matching_rows(dataset, where, columns or schema.names)
+        # A list cannot be pushed down at all: see `matching_rows`.
         column, values = within
         scanned = list(dict.fromkeys([*(columns or schema.names), column]))
-        table = _matching(dataset, where, scanned)
+        table = matching_rows(dataset, where, scanned)
         table = table.filter(pc.is_in(table[column], value_set=values))
         return table.select(columns) if columns else table
 
@@ -186,12 +190,8 @@ class Lake:
         retrying_commit(commit, name)
 
     def _ready(self, schema: TableSchema) -> Delta:
-        return DeltaTable.create(
-            str(self.place(schema.name)),
-            schema=Schema.from_arrow(schema.columns),
-            mode="ignore",
-            partition_by=["space"] if schema.per_space else None,
-        )
+        partitions = ["space"] if schema.per_space else None
+        return ready_table(self.place(schema.name), schema.columns, partitions)
 
     # Snapshots -----------------------------------------------------------------------------------
 
@@ -205,16 +205,32 @@ class Lake:
         Raises:
             LakeNotFoundError: no run has ended yet.
             LakeError: there is no snapshot of this number.
+            SchemaVersionError: its tables have another layout than this code's.
         """
         if number is None:
             numbers = self.snapshots()
             if not numbers:
                 raise LakeNotFoundError(str(self.root))
             number = numbers[-1]
+        snapshot = self.any_snapshot(number)
+        require_version(f"{self.root}, snapshot {number}", snapshot.schema_version)
+        return snapshot
+
+    def any_snapshot(self, number: int) -> Snapshot:
+        """Return a snapshot whatever the layout of its tables.
+
+        Raises:
+            LakeError: there is none of this number, or its file is damaged.
+        """
         path = self._snapshot_path(number)
         if not path.is_file():
             raise LakeError(f"{self.root}: no snapshot {number}.")
-        return Snapshot(**json.loads(path.read_text("utf-8")))
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            known = {name: content[name] for name in Snapshot.__slots__ if name in content}
+            return Snapshot(**known)
+        except (ValueError, TypeError) as error:
+            raise LakeError(f"{path}: no snapshot of a lake: {error}") from None
 
     def commit_snapshot(self, run_id: str) -> Snapshot:
         """Make the tables' present versions the lake's new state, in one atomic step."""
@@ -225,16 +241,23 @@ class Lake:
                 run_id=run_id,
                 at=datetime.now(UTC).isoformat(timespec="seconds"),
                 versions=self.versions(),
+                schema_version=SCHEMA_VERSION,
             )
             content = json.dumps(asdict(snapshot), indent=1).encode()
             if create_exclusively(self._snapshot_path(number), content, "snapshot"):
                 return snapshot
 
+    def table_folders(self) -> list[str]:
+        """Return the folders of all Delta tables under the root, sorted."""
+        logs = [
+            *self.root.glob("tables/*/_delta_log"),
+            *self.root.glob("embeddings/*/*/_delta_log"),
+        ]
+        return sorted(log.parent.relative_to(self.root).as_posix() for log in logs)
+
     def versions(self) -> dict[str, int]:
         """Return the version of every table as it is committed now, by folder under the root."""
-        folders = [path.parent for path in self.root.glob("tables/*/_delta_log")]
-        folders += [path.parent for path in self.root.glob("embeddings/*/*/_delta_log")]
-        names = sorted(folder.relative_to(self.root).as_posix() for folder in folders)
+        names = self.table_folders()
         # A writer that died while it made a table leaves a log without a commit: no table yet.
         return {name: table.version() for name in names if (table := self.delta(name))}
 
@@ -245,23 +268,6 @@ class Lake:
 def file_paths(table: Delta) -> list[str]:
     """Return the local paths of a Delta table's files, sorted; delta-rs gives them URL-encoded."""
     return sorted(unquote(uri) for uri in table.file_uris())
-
-
-def _matching(dataset: ds.Dataset, where: ds.Expression | None, columns: list[str]) -> pa.Table:
-    """Read the rows for which an expression holds.
-
-    The files that delta-rs writes have statistics of type string_view. Where those say that a
-    column holds one value only, Arrow 26 compares that with the string at hand, and has no kernel
-    to do so; then the rows are read first and filtered as a stream.
-    """
-    try:
-        return dataset.to_table(filter=where, columns=columns)
-    except pa.ArrowNotImplementedError:
-        rows = dataset.to_batches()
-        scanner = ds.Scanner.from_batches(
-            rows, schema=dataset.schema, filter=where, columns=columns
-        )
-        return scanner.to_table()
 
 
 def table_of(name: str, rows: Iterable[dict[str, Any]]) -> pa.Table:

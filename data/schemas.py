@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 SCHEMA_VERSION = 1
+"""The layout of tables, footers and snapshots together. Raise it with a migration from the version
+before in `data.maintenance.migrating`, never without one."""
 
 _STRINGS = pa.list_(pa.string())
 _FLOATS = pa.list_(pa.float32())

@@ -16,14 +16,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, Schema
+from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
 from data.commits import retrying_commit, signed
 from data.content import digest_of_ids
 from data.lake import Lake, Snapshot, file_paths
 from data.schemas import SCHEMA_VERSION, embedding_schema
+from data.seals import BLANK_SEAL, is_sealed, seal
 from data.storage import replacing
+from data.versions import ready_table
 from latentlake.errors import ShardError
 
 if TYPE_CHECKING:
@@ -136,14 +138,16 @@ def write_shard(
         schema=schema.with_metadata({_FOOTER: json.dumps(footer, sort_keys=True).encode()}),
     )
     with replacing(path, "shard") as temporary:
-        pq.write_table(
-            table,
+        with pq.ParquetWriter(
             temporary,
-            row_group_size=ROW_GROUP_ROWS,
+            table.schema,
             use_dictionary=False,
             compression="none",
             write_statistics=["content_id"],
-        )
+        ) as writer:
+            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+            writer.add_key_value_metadata(BLANK_SEAL)
+        seal(temporary)
     return ShardReceipt(path.name, len(content_ids), path.stat().st_size, tuple(rejected))
 
 
@@ -153,18 +157,31 @@ def read_footer(path: Path) -> dict[str, Any]:
     Raises:
         ShardError: no Parquet file, no footer of ours, or one of another schema version.
     """
+    footer = raw_footer(path)
+    if footer["schema_version"] != SCHEMA_VERSION:
+        raise ShardError(
+            str(path),
+            f"schema version {footer['schema_version']}, this code reads {SCHEMA_VERSION}",
+        )
+    return footer
+
+
+def raw_footer(path: Path) -> dict[str, Any]:
+    """Return what a shard says of itself, whatever its schema version.
+
+    Raises:
+        ShardError: no Parquet file, or no footer of ours.
+    """
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (pa.ArrowInvalid, OSError) as error:
         raise ShardError(str(path), f"not a whole Parquet file: {error}") from None
     if _FOOTER not in metadata:
         raise ShardError(str(path), "no footer of latentlake")
-    footer: dict[str, Any] = json.loads(metadata[_FOOTER])
-    if footer["schema_version"] != SCHEMA_VERSION:
-        raise ShardError(
-            str(path),
-            f"schema version {footer['schema_version']}, this code reads {SCHEMA_VERSION}",
-        )
+    try:
+        footer: dict[str, Any] = json.loads(metadata[_FOOTER])
+    except ValueError as error:
+        raise ShardError(str(path), f"its footer is damaged: {error}") from None
     return footer
 
 
@@ -177,6 +194,8 @@ def finished_shard(path: Path, space: SpaceId) -> ShardReceipt | None:
     except ShardError:
         return None
     if footer["fingerprint"] != space.fingerprint or footer["dim"] != space.dim:
+        return None
+    if not is_sealed(path):
         return None
     rows = pq.read_metadata(path).num_rows
     rejected = tuple(Rejected(*parts) for parts in footer["rejected"])
@@ -197,9 +216,7 @@ def register_shards(
     schema = Schema.from_arrow(embedding_schema(space.dim))
 
     def commit() -> int:
-        table = DeltaTable.create(
-            str(folder), schema=schema, mode="ignore", configuration={"delta.appendOnly": "false"}
-        )
+        table = ready_table(folder, embedding_schema(space.dim))
         known = {Path(uri).name for uri in table.file_uris()}
         fresh = [receipt for receipt in receipts if receipt.rows and receipt.name not in known]
         if not fresh:

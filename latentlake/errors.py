@@ -11,6 +11,7 @@
     │   ├── LakeNotFoundError           there is no lake at this root yet
     │   ├── LakeBusyError               another process writes to it, and waiting was not wanted
     │   ├── LakeNotWritableError        its disk is full, over quota or read-only
+    │   ├── SchemaVersionError          the lake's layout is older or newer than this code's
     │   ├── ShardError                  a shard's footer, schema or digest is wrong
     │   └── SpaceMismatchError          two models would meet in one space
     └── QueryError                      a search or SQL statement that cannot be answered
@@ -105,6 +106,19 @@ class LakeNotWritableError(LakeError):
     def __init__(self, place: str, reason: str, way_out: str) -> None:
         self.place, self.reason = place, reason
         super().__init__(f"cannot write {place}: {reason}; {way_out}")
+
+
+class SchemaVersionError(LakeError):
+    """What the lake holds was written in another layout than this code reads."""
+
+    def __init__(self, where: str, found: int, expected: int) -> None:
+        self.where, self.found, self.expected = where, found, expected
+        way_out = (
+            "'latentlake migrate' says what bringing it up to date takes"
+            if found < expected
+            else "a newer latentlake wrote it: update this one"
+        )
+        super().__init__(f"{where}: schema version {found}, this code reads {expected}; {way_out}.")
 
 
 class ShardError(LakeError):

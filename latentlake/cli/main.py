@@ -10,6 +10,7 @@ from latentlake.cli.lazy import LazyCommand, LazyGroup
 
 _HERE = "latentlake.cli.commands"
 _START, _RUN, _ASK, _STATE = "Start", "Run the pipeline", "Ask the lake", "See what is there"
+_KEEP = "Keep the lake"
 
 COMMANDS: Final = {
     "init": LazyCommand(f"{_HERE}.init:init", "Write a commented latentlake.toml.", _START),
@@ -46,6 +47,26 @@ COMMANDS: Final = {
     ),
     "status": LazyCommand(f"{_HERE}.status:status", "Say what the lake holds.", _STATE),
     "runs": LazyCommand(f"{_HERE}.status:runs", "List the runs that changed the lake.", _STATE),
+    "verify": LazyCommand(
+        f"{_HERE}.maintenance:verify", "Check that the lake is what it says.", _KEEP
+    ),
+    "vacuum": LazyCommand(
+        f"{_HERE}.maintenance:vacuum", "Remove what no kept snapshot needs.", _KEEP
+    ),
+    "compact": LazyCommand(
+        f"{_HERE}.maintenance:compact", "Join many small shards and files into few.", _KEEP
+    ),
+    "restore": LazyCommand(
+        f"{_HERE}.maintenance:restore", "Make an older state the current one.", _KEEP
+    ),
+    "export": LazyCommand(
+        f"{_HERE}.export:export", "Write a table, or the vectors of a space, to a file.", _KEEP
+    ),
+    "migrate": LazyCommand(
+        f"{_HERE}.maintenance:migrate",
+        "Bring a lake of an older version to this one's layout.",
+        _KEEP,
+    ),
 }
 
 

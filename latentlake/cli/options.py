@@ -35,6 +35,11 @@ wait_option = click.option(
     show_default=True,
     help="Wait while another run writes to the lake.",
 )
+as_of_option = click.option(
+    "--as-of",
+    metavar="RUN|TIME|SNAPSHOT",
+    help="The lake as that run left it, as it was at that time (ISO 8601, UTC), or by number.",
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Show Prefect's own log of flows and tasks, too."

@@ -1,4 +1,4 @@
-"""Reading the lake for a command: its last snapshot, locked; errors with a way out."""
+"""Reading the lake for a command: one snapshot, locked; errors with a way out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import duckdb
 
 from data.catalog import connect
 from data.lake import Lake, Snapshot
+from data.maintenance.asof import resolve_snapshot
 from latentlake.cli.output import Result
 from latentlake.errors import QueryError, nearest_hint
 from latentlake.settings import Settings, load_settings
@@ -23,7 +24,7 @@ _BATCH_ROWS = 2048
 
 @dataclass(frozen=True)
 class Reading:
-    """An open lake: what is configured, and a connection to its last snapshot."""
+    """An open lake: what is configured, and a connection to one snapshot."""
 
     settings: Settings
     lake: Lake
@@ -63,17 +64,21 @@ class Reading:
 
 
 @contextmanager
-def reading(config: Path | None) -> Iterator[Reading]:
-    """Open the lake that a configuration names, to read its last snapshot.
+def reading(config: Path | None, as_of: str | None = None) -> Iterator[Reading]:
+    """Open the lake that a configuration names, to read one snapshot.
+
+    Args:
+        config: the configuration's file.
+        as_of: a run, a time or a snapshot's number; by default the last snapshot.
 
     Raises:
         ConfigError: the configuration is missing or wrong.
         LakeNotFoundError: no run has ended yet.
-        QueryError: DuckDB refuses what was asked inside the block.
+        QueryError: there is no such state, or DuckDB refuses what was asked inside the block.
     """
     settings = load_settings(config)
     lake = Lake(settings.root)
-    snapshot = lake.snapshot()
+    snapshot = resolve_snapshot(lake, as_of) if as_of else lake.snapshot()
     connection = connect(lake, snapshot)
     try:
         yield Reading(settings, lake, snapshot, connection)

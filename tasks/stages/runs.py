@@ -20,7 +20,7 @@ from data.lake import Lake, Snapshot, table_of
 from data.leftovers import remove_leftovers
 from data.locking import sole_writer
 from data.undo import undo_unfinished
-from latentlake.errors import LakeNotFoundError, LatentlakeError
+from latentlake.errors import LatentlakeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -111,10 +111,19 @@ def writing(lake: Lake, command: str, *, wait: bool = True) -> Iterator[None]:
 
 
 def begin_run(lake: Lake, command: str) -> Run:
-    """Give a new run its identity; nothing is written yet."""
+    """Give a new run its identity; nothing is written yet.
+
+    Raises:
+        SchemaVersionError: the lake's layout is not this code's.
+    """
+    return new_run(command, lake.snapshot().number if lake.snapshots() else 0)
+
+
+def new_run(command: str, parent_snapshot: int) -> Run:
+    """Name a run that starts now from a state; 0 is a lake without one."""
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03}-{secrets.token_hex(3)}"
-    return Run(run_id, command, now, (lake.snapshots() or [0])[-1])
+    return Run(run_id, command, now, parent_snapshot)
 
 
 def finish_run(
@@ -149,10 +158,9 @@ def finish_run(
 
 
 def _last_snapshot(lake: Lake) -> Snapshot | None:
-    try:
-        return lake.snapshot()
-    except LakeNotFoundError:
-        return None
+    """Return the last snapshot, of whatever layout: a migration ends here, too."""
+    numbers = lake.snapshots()
+    return lake.any_snapshot(numbers[-1]) if numbers else None
 
 
 def _recorded_since(lake: Lake, snapshot: Snapshot | None) -> str | None:

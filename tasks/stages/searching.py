@@ -86,8 +86,16 @@ class SearchResult:
     unindexed: int = 0
 
 
-def search(lake: Lake, settings: Settings, query: SearchQuery) -> SearchResult:
+def search(
+    lake: Lake, settings: Settings, query: SearchQuery, snapshot: Snapshot | None = None
+) -> SearchResult:
     """Find the contents nearest to a query, and the items that have them.
+
+    Args:
+        lake: where to look.
+        settings: how encoders run.
+        query: what is looked for.
+        snapshot: the state to look in, with its own index; by default the last.
 
     Raises:
         LakeNotFoundError: nothing has been committed yet.
@@ -96,7 +104,7 @@ def search(lake: Lake, settings: Settings, query: SearchQuery) -> SearchResult:
     """
     if query.k < 1:
         raise QueryError(f"k is {query.k}: ask for at least one item.")
-    snapshot = lake.snapshot()
+    snapshot = snapshot or lake.snapshot()
     with connect(lake, snapshot) as connection:
         try:
             return _Search(lake, settings, snapshot, connection).answer(query)

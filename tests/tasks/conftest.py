@@ -109,7 +109,11 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path: Path, samples: Path) -> Project:
-    made = Project(tmp_path / "project")
+    return make_project(tmp_path / "project", samples)
+
+
+def make_project(folder: Path, samples: Path) -> Project:
+    made = Project(folder)
     (made.folder / "photos").mkdir(parents=True)
     (made.folder / "latentlake.toml").write_text(CONFIG, "utf-8")
     for path in sorted((samples / "photos" / "hat").iterdir())[:6]:

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentlake.cli.options import config_option, examples, output_options, space_option
+from latentlake.cli.options import (
+    as_of_option,
+    config_option,
+    examples,
+    output_options,
+    space_option,
+)
 from latentlake.errors import QueryError
 
 if TYPE_CHECKING:
@@ -78,10 +84,16 @@ ORDER BY a.space, a.rank"""
 @space_option
 @click.option("--kind", type=click.Choice(KINDS), help="Only duplicates of this kind.")
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="How many.  [default: all]")
+@as_of_option
 @config_option
 @output_options
 def duplicates(
-    space: str | None, kind: str | None, limit: int | None, config: Path | None, output: Output
+    space: str | None,
+    kind: str | None,
+    limit: int | None,
+    as_of: str | None,
+    config: Path | None,
+    output: Output,
 ) -> None:
     """List items that repeat another one, and which.
 
@@ -90,7 +102,7 @@ def duplicates(
     """
     from latentlake.cli.reading import reading
 
-    with reading(config) as lake:
+    with reading(config, as_of) as lake:
         name = lake.require_space(space)
         shown = ("removed", "kept", "kind", "similarity", "threshold", "rule")
         output.write(lake.query(DUPLICATES, [name, kind, limit], shown=_with_space(name, shown)))
@@ -108,12 +120,14 @@ def duplicates(
     "--id", "cluster_id", metavar="N", type=click.IntRange(0), help="List this one's members."
 )
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="How many.  [default: all]")
+@as_of_option
 @config_option
 @output_options
 def clusters(
     space: str | None,
     cluster_id: int | None,
     limit: int | None,
+    as_of: str | None,
     config: Path | None,
     output: Output,
 ) -> None:
@@ -124,7 +138,7 @@ def clusters(
     """
     from latentlake.cli.reading import reading
 
-    with reading(config) as lake:
+    with reading(config, as_of) as lake:
         if cluster_id is None:
             name = lake.require_space(space)
             shown = ("cluster_id", "size", "quality", "medoid", "terms")
@@ -147,9 +161,12 @@ def clusters(
 @click.option(
     "-n", "count", default=20, show_default=True, type=click.IntRange(1), help="How many a space."
 )
+@as_of_option
 @config_option
 @output_options
-def anomalies(space: str | None, count: int, config: Path | None, output: Output) -> None:
+def anomalies(
+    space: str | None, count: int, as_of: str | None, config: Path | None, output: Output
+) -> None:
     """List the items that are least like the others.
 
     Rank 1 is the oddest by the mean of two percentiles: the distance to the nearest neighbours,
@@ -158,7 +175,7 @@ def anomalies(space: str | None, count: int, config: Path | None, output: Output
     """
     from latentlake.cli.reading import reading
 
-    with reading(config) as lake:
+    with reading(config, as_of) as lake:
         name = lake.require_space(space)
         shown = ("rank", "uri", "percentile", "knn_percentile", "mahalanobis_percentile")
         columns = (*_with_space(name, shown), "normal_neighbours")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentlake.cli.options import config_option, examples, output_options
+from latentlake.cli.options import as_of_option, config_option, examples, output_options
 from latentlake.cli.output import Output, Result
 
 if TYPE_CHECKING:
@@ -36,10 +36,16 @@ if TYPE_CHECKING:
 @click.option(
     "--where", metavar="SQL", help="Only items for which this holds; metadata is a JSON column."
 )
+@as_of_option
 @config_option
 @output_options
 def search(
-    words: tuple[str, ...], image: Path | None, config: Path | None, output: Output, **rest: Any
+    words: tuple[str, ...],
+    image: Path | None,
+    as_of: str | None,
+    config: Path | None,
+    output: Output,
+    **rest: Any,
 ) -> None:
     """Find the items nearest to a text, an image or an item.
 
@@ -51,6 +57,7 @@ def search(
         raise click.UsageError("give either words, --image or --item.")
 
     from data.lake import Lake
+    from data.maintenance.asof import resolve_snapshot
     from latentlake.settings import load_settings
     from tasks.stages.searching import SearchQuery
     from tasks.stages.searching import search as find
@@ -61,7 +68,9 @@ def search(
         image=image.read_bytes() if image else None,
         **rest,
     )
-    found = find(Lake(settings.root), settings, query)
+    lake = Lake(settings.root)
+    snapshot = resolve_snapshot(lake, as_of) if as_of else None
+    found = find(lake, settings, query, snapshot)
     output.write(Result.of(found.hits, json_columns={"metadata"}, shown=_shown(found)))
     if found.unindexed:
         newer = "1 item is" if found.unindexed == 1 else f"{found.unindexed:,} items are"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from latentlake.cli.options import config_option, examples, output_options
+from latentlake.cli.options import as_of_option, config_option, examples, output_options
 
 if TYPE_CHECKING:
     from latentlake.cli.output import Output
@@ -31,14 +31,18 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
     help="Read the statement from a file; '-' is standard input.",
 )
+@as_of_option
 @config_option
 @output_options
-def sql(query: str | None, file: Path | None, config: Path | None, output: Output) -> None:
+def sql(
+    query: str | None, file: Path | None, as_of: str | None, config: Path | None, output: Output
+) -> None:
     """Ask the lake's tables in SQL.
 
-    DuckDB answers, over the last snapshot: views items, quarantine, duplicates, clusters,
-    cluster_summary, anomalies, neighbours, indexes, spaces, runs, and embeddings_<space> for each
-    space. The connection reads the lake and nothing else. QUERY may be '-' for standard input.
+    DuckDB answers, over the last snapshot or that of --as-of: views items, quarantine, duplicates,
+    clusters, cluster_summary, anomalies, neighbours, indexes, spaces, runs, and embeddings_<space>
+    for each space. The connection reads the lake and nothing else. QUERY may be '-' for standard
+    input.
 
     CSV, JSON and Parquet are streamed, so a result may be larger than memory.
     """
@@ -46,7 +50,7 @@ def sql(query: str | None, file: Path | None, config: Path | None, output: Outpu
 
     from latentlake.cli.reading import reading, result_of
 
-    with reading(config) as lake:
+    with reading(config, as_of) as lake:
         relation = lake.connection.sql(statement)
         if relation is not None:
             output.write(result_of(relation))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentlake.cli.options import config_option, examples, output_options
+from latentlake.cli.options import as_of_option, config_option, examples, output_options
 from latentlake.cli.output import Output, Result
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ _EXPECTED = frozenset({"files", "read", "unchanged", "bad", "pending", "vectors"
 @click.command(
     epilog=examples("latentlake status", "latentlake status --format json | jq '.[0].spaces'")
 )
+@as_of_option
 @config_option
 @output_options
-def status(config: Path | None, output: Output) -> None:
+def status(as_of: str | None, config: Path | None, output: Output) -> None:
     """Say what the lake holds.
 
     Items and quarantine by source; by space its encoder, vectors, index with its measured recall,
@@ -39,7 +40,7 @@ def status(config: Path | None, output: Output) -> None:
     from latentlake.cli.overview import figures, overview, overview_text
     from latentlake.cli.reading import reading
 
-    with reading(config) as lake:
+    with reading(config, as_of) as lake:
         seen = overview(lake)
     match output.format_name:
         case "table":

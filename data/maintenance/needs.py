@@ -1,0 +1,80 @@
+"""What a set of snapshots needs of a lake's files."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from data.lake import file_paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from data.lake import Lake, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What must stay.
+
+    Attributes:
+        files: real paths of the Delta tables' files.
+        folders: indexes and models, under the root.
+    """
+
+    files: frozenset[str]
+    folders: frozenset[str]
+
+
+def gather_needs(lake: Lake, kept: Sequence[Snapshot], young: float) -> Needs:
+    """Return what kept snapshots, the tables' present state and commits since `young` need.
+
+    A run at work reads tables as they are committed now, between two snapshots; so the last version
+    stays, and files that a commit has touched since `young` (seconds since the epoch) stay, too.
+    """
+    files: set[str] = set()
+    for folder in lake.table_folders():
+        versions = {s.versions[folder] for s in kept if folder in s.versions}
+        tables = [lake.delta(folder, version) for version in sorted(versions)]
+        for table in (*tables, lake.delta(folder)):
+            if table is not None:
+                files.update(map(os.path.realpath, file_paths(table)))
+        root = lake.root / folder
+        files.update(os.path.realpath(root / path) for path in _lately_touched(root, young))
+    folders: set[str] = set()
+    for snapshot in (*kept, None):
+        for row in lake.read("builds", snapshot=snapshot, columns=["details"]).to_pylist():
+            folders.update(_folders_in(json.loads(row["details"] or "null")))
+        for row in lake.read("spaces", snapshot=snapshot).to_pylist():
+            if row["is_current"] and row["artefact"]:
+                folders.add(row["artefact"])
+    return Needs(frozenset(files), frozenset(folders))
+
+
+def _lately_touched(table: Path, young: float) -> Iterator[str]:
+    """Yield the files that commits since a time have put into a table or taken out of it."""
+    for path in (table / "_delta_log").glob("*.json"):
+        if path.stat().st_mtime <= young:
+            continue
+        for line in path.read_text("utf-8").splitlines():
+            action = json.loads(line)
+            for kind in ("add", "remove"):
+                if kind in action:
+                    yield unquote(action[kind]["path"])
+
+
+def _folders_in(details: Any) -> Iterator[str]:
+    """Yield every folder of an index that the details of a build name, wherever they do."""
+    match details:
+        case str() if details.startswith("indexes/"):
+            yield "/".join(details.split("/")[:4])
+        case dict():
+            for value in details.values():
+                yield from _folders_in(value)
+        case list():
+            for value in details:
+                yield from _folders_in(value)

@@ -1,0 +1,66 @@
+"""The schema version that every Delta table carries, and the one place where tables are created."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from deltalake import DeltaTable, Schema
+
+from data.schemas import SCHEMA_VERSION
+from latentlake.errors import SchemaVersionError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+TABLE_PROPERTIES: Final[dict[str, str | None]] = {"delta.enableExpiredLogCleanup": "false"}
+"""Snapshots pin versions of tables. By default a checkpoint drops the log of versions older than 30
+days, and with it every snapshot of that age; here `vacuum` decides, and nothing else does."""
+
+
+def ready_table(
+    folder: Path, columns: pa.Schema, partitions: list[str] | None = None
+) -> DeltaTable:
+    """Open a Delta table to write to it, creating it where it is missing.
+
+    Raises:
+        SchemaVersionError: the table has another layout than this code's.
+    """
+    table = DeltaTable.create(
+        str(folder),
+        schema=Schema.from_arrow(columns),
+        mode="ignore",
+        partition_by=partitions,
+        description=describe_version(),
+        configuration=TABLE_PROPERTIES,
+    )
+    require_version(str(folder), described_version(table.metadata().description))
+    return table
+
+
+def describe_version(version: int = SCHEMA_VERSION) -> str:
+    """Return the description of a Delta table, which is where it carries its schema version.
+
+    Delta refuses properties that it does not know; the description is free text.
+    """
+    return json.dumps({"latentlake": {"schema_version": version}})
+
+
+def described_version(description: str | None) -> int:
+    """Return the schema version in a table's description; tables before version 1 have none."""
+    try:
+        return int(json.loads(description or "{}")["latentlake"]["schema_version"])
+    except (ValueError, TypeError, KeyError):
+        return 0
+
+
+def require_version(where: str, found: int) -> None:
+    """Refuse what was written in another layout.
+
+    Raises:
+        SchemaVersionError: older (migrate it) or newer (update latentlake) than this code.
+    """
+    if found != SCHEMA_VERSION:
+        raise SchemaVersionError(where, found, SCHEMA_VERSION)
