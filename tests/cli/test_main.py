@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -158,4 +156,3 @@ def test_an_interrupted_run_ends_at_once_and_says_what_is_next() -> None:
     assert done.returncode == 130
     assert "the next run resumes" in done.stderr
     assert "Traceback" not in done.stderr
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, os.getpid()
