@@ -186,8 +186,8 @@ def nearest(matrix: Matrix, rows: Rows) -> Rows:
 
 def recall_of(matrix: Matrix, queries: Rows, found: Rows, truth: Rows) -> float:
     """Return recall@K; a row as near as the true K-th counts, whatever its number."""
-    farthest = np.einsum("nd,nd->n", matrix[queries], matrix[truth[:, -1]])
-    near = np.einsum("nd,nkd->nk", matrix[queries], matrix[found])
+    farthest = np.einsum("ij,ij->i", matrix[queries], matrix[truth[:, -1]])
+    near = np.einsum("ij,ikj->ik", matrix[queries], matrix[found])
     return float(((near >= farthest[:, None] - 1e-6) & (found >= 0)).mean())
 
 

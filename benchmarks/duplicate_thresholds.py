@@ -1,7 +1,8 @@
 """What do the default thresholds of near-duplicates mean? Precision, recall, and shared wording.
 
 * Photos: all pairs of neardup_photos_dev, whose true groups are known, by the cosine of
-  efficientnet-lite0. Precision and recall over pairs, a line a threshold.
+  efficientnet-lite0. Precision and recall over pairs, a line a threshold; then the share of
+  changed photos that the default finds beside their original.
 * Texts: the report `duplicates` of arxiv_abstracts.parquet at .95, by the cosine of word2vec. No
   truth is known there; a removal counts as confirmed where it and its kept twin share at least .3
   of their runs of three words (Jaccard). A line for each hundredth of similarity.
@@ -21,12 +22,11 @@ import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
-from itertools import batched, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
 import zstandard
 
@@ -38,6 +38,7 @@ from models.encoders.registry import load_encoder
 from models.encoders.word2vec import Word2VecEncoder
 from models.indexes.build import build_index
 from models.types import ArrayVectors, Matrix, Metric, normalised
+from tasks.stages.deduplicating import DEFAULT_THRESHOLDS
 
 PHOTO_THRESHOLDS = (0.80, 0.82, 0.84, 0.85, 0.86, 0.88, 0.90, 0.92, 0.94, 0.95)
 TEXT_THRESHOLD = 0.95
@@ -47,10 +48,11 @@ CONFIRMED_JACCARD = 0.3
 
 @dataclass(frozen=True)
 class LabelledPhoto:
-    """An encoded picture and the group of near-duplicates that it belongs to."""
+    """An encoded picture, its group of near-duplicates, and what was done to the original."""
 
     payload: bytes
     group: str
+    change: str
 
 
 def main() -> int:
@@ -82,15 +84,14 @@ def read_photos(archive: Path) -> list[LabelledPhoto]:
             if (stream := tar.extractfile(member)) is not None
         }
     truth = csv.DictReader(io.StringIO(files["truth.csv"].decode()))
-    return [LabelledPhoto(files[row["file"]], row["group"]) for row in truth]
+    return [LabelledPhoto(files[row["file"]], row["group"], row["transform"]) for row in truth]
 
 
 def measure_photos(photos: list[LabelledPhoto], threads: int) -> None:
     """Print precision and recall over all pairs of photos."""
     encoder = load_encoder(EncoderSpec("efficientnet-lite0", threads=threads))
-    prepared = (encoder.prepare(decode_image(photo.payload)) for photo in photos)
-    features = [encoder.encode(batch) for batch in batched(prepared, encoder.batch_size)]
-    unit = normalised(np.concatenate(features))
+    prepared = [encoder.prepare(decode_image(photo.payload)) for photo in photos]
+    unit = normalised(encoder.encode(prepared))
     upper = np.triu_indices(len(photos), 1)
     similarities = (unit @ unit.T)[upper]
     groups = np.array([photo.group for photo in photos])
@@ -101,6 +102,20 @@ def measure_photos(photos: list[LabelledPhoto], threads: int) -> None:
         found = similarities >= threshold
         precision, recall = same[found].mean(), same[found].sum() / same.sum()
         print(f"{threshold:9.2f}  {precision:9.3f}  {recall:6.3f}  {found.sum():5,}")
+    print_changes(photos, unit)
+
+
+def print_changes(photos: list[LabelledPhoto], unit: Matrix) -> None:
+    """Print how many changed photos are found beside their own original, by the default."""
+    originals = {photo.group: row for row, photo in enumerate(photos) if photo.change == "original"}
+    found: dict[str, list[bool]] = {}
+    for row, photo in enumerate(photos):
+        if photo.change != "original" and photo.group in originals:
+            similarity = float(unit[row] @ unit[originals[photo.group]])
+            found.setdefault(photo.change, []).append(similarity >= DEFAULT_THRESHOLDS["image"])
+    print("change      photos  found beside the original")
+    for change, hits in sorted(found.items(), key=lambda pair: -np.mean(pair[1])):
+        print(f"{change:10}  {len(hits):6}  {np.mean(hits):25.2f}")
 
 
 def measure_texts(abstracts: list[str]) -> None:
@@ -131,9 +146,8 @@ def encode_texts(texts: list[str]) -> Matrix:
     with tempfile.TemporaryDirectory() as folder:
         Word2VecEncoder.train(texts, Word2VecOptions(), Path(folder), lambda *_: None)
         spec = EncoderSpec("word2vec", options_json(Word2VecOptions()), artefact=folder)
-        encoder: Any = load_encoder(spec)
-        batches = batched((encoder.prepare(text) for text in texts), encoder.batch_size)
-        return np.concatenate([encoder.encode(batch) for batch in batches])
+        encoder = load_encoder(spec)
+        return encoder.encode([encoder.prepare(text) for text in texts])
 
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:

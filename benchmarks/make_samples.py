@@ -38,4 +38,6 @@ if __name__ == "__main__":
     parser.add_argument("datasets", type=Path)
     parser.add_argument("out", type=Path, nargs="?", default=SAMPLES)
     arguments = parser.parse_args()
+    if not (arguments.datasets / "clothing_photos").is_dir():
+        parser.error(f"{arguments.datasets}: no unpacked clothing_photos in it")
     main(arguments.datasets, arguments.out)

@@ -152,7 +152,7 @@ def planted_abstracts(
     for key, text in (("german", GERMAN), ("advert", ADVERT)):
         added.append(Abstract(key, key.capitalize(), text, "none", "2020-01-01"))
         planted.outliers.append(key)
-    for key, text in (("empty", ""), ("no-letters", "3.14 -- 2 + 2 = 4 ... !?")):
+    for key, text in (("empty", ""), ("no-letters", "... -- !? ++ == ... §§ ***")):
         added.append(Abstract(key, key.capitalize(), text, "none", "2020-01-01"))
     planted.quarantined += [
         {"key": "empty", "reason": "empty"},

@@ -112,7 +112,7 @@ def write_catalog(lake: Lake, snapshot: Snapshot) -> Path:
         The file's path.
     """
     path = lake.root / CATALOG_NAME
-    with replacing(path) as temporary:
+    with replacing(path, "catalog") as temporary:
         with duckdb.connect() as connection:
             place = _text(str(temporary))
             connection.execute(f"ATTACH {place} AS built (STORAGE_VERSION '{_STORAGE_VERSION}')")

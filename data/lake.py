@@ -8,21 +8,18 @@ created with put-if-absent, so snapshots are in one order, and readers take the 
 from __future__ import annotations
 
 import json
-import logging
-import random
-import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError
+from deltalake import DeltaTable, write_deltalake
 
+from data.commits import retrying_commit, signed
 from data.scans import matching_rows
 from data.schemas import SCHEMA_VERSION, TABLES, TableSchema
 from data.storage import create_exclusively
@@ -30,13 +27,10 @@ from data.versions import ready_table, require_version
 from latentlake.errors import ConfigError, LakeError, LakeNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from deltalake import DeltaTable as Delta
 
-logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
-_COMMIT_TRIES = 8
 _HIVE = ds.partitioning(pa.schema([("space", pa.string())]), flavor="hive")
 
 
@@ -153,11 +147,11 @@ class Lake:
                 predicate=match,
                 source_alias="s",
                 target_alias="t",
-                commit_properties=_signed(run_id),
+                commit_properties=signed(run_id),
             )
             merge.when_matched_update(changed).when_not_matched_insert_all().execute()
 
-        retrying_commit(commit)
+        retrying_commit(commit, name)
         return int(rows.num_rows)
 
     def delete(self, name: str, ids: pa.Table, run_id: str) -> None:
@@ -174,11 +168,11 @@ class Lake:
                 predicate=match,
                 source_alias="s",
                 target_alias="t",
-                commit_properties=_signed(run_id),
+                commit_properties=signed(run_id),
             )
             merge.when_matched_delete().execute()
 
-        retrying_commit(commit)
+        retrying_commit(commit, name)
 
     def replace_space(self, name: str, space: str, rows: pa.Table, run_id: str) -> None:
         """Replace all rows of one space in a table that is partitioned by space, in one commit."""
@@ -190,10 +184,10 @@ class Lake:
                 rows.cast(schema.columns),
                 mode="overwrite",
                 predicate=f"space = '{space}'",
-                commit_properties=_signed(run_id),
+                commit_properties=signed(run_id),
             )
 
-        retrying_commit(commit)
+        retrying_commit(commit, name)
 
     def _ready(self, schema: TableSchema) -> Delta:
         partitions = ["space"] if schema.per_space else None
@@ -246,11 +240,11 @@ class Lake:
                 number=number,
                 run_id=run_id,
                 at=datetime.now(UTC).isoformat(timespec="seconds"),
-                versions=self._versions(),
+                versions=self.versions(),
                 schema_version=SCHEMA_VERSION,
             )
             content = json.dumps(asdict(snapshot), indent=1).encode()
-            if create_exclusively(self._snapshot_path(number), content):
+            if create_exclusively(self._snapshot_path(number), content, "snapshot"):
                 return snapshot
 
     def table_folders(self) -> list[str]:
@@ -261,9 +255,11 @@ class Lake:
         ]
         return sorted(log.parent.relative_to(self.root).as_posix() for log in logs)
 
-    def _versions(self) -> dict[str, int]:
+    def versions(self) -> dict[str, int]:
+        """Return the version of every table as it is committed now, by folder under the root."""
+        # A writer that died while it made a table leaves a log without a commit: no table yet.
         folders = self.table_folders()
-        return {folder: DeltaTable(str(self.root / folder)).version() for folder in folders}
+        return {name: table.version() for name in folders if (table := self.delta(name))}
 
     def _snapshot_path(self, number: int) -> Path:
         return self.root / "snapshots" / f"{number:012d}.json"
@@ -277,21 +273,3 @@ def file_paths(table: Delta) -> list[str]:
 def table_of(name: str, rows: Iterable[dict[str, Any]]) -> pa.Table:
     """Build rows of a table from mappings; a missing key is null."""
     return pa.Table.from_pylist(list(rows), schema=TABLES[name].columns)
-
-
-def _signed(run_id: str) -> CommitProperties:
-    return CommitProperties(custom_metadata={"run_id": run_id})
-
-
-def retrying_commit(commit: Callable[[], Result]) -> Result:
-    """Call again when another writer's commit came first (Delta's optimistic concurrency)."""
-    for attempt in range(_COMMIT_TRIES):
-        try:
-            return commit()
-        except CommitFailedError:
-            if attempt == _COMMIT_TRIES - 1:
-                raise
-            pause_s = 0.05 * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311  jitter
-            logger.info("commit conflict, trying again", extra={"attempt": attempt})
-            time.sleep(pause_s)
-    raise AssertionError  # the loop returns or raises

@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, Schema
+from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
+from data.commits import retrying_commit, signed
 from data.content import digest_of_ids
-from data.lake import Lake, Snapshot, file_paths, retrying_commit
+from data.lake import Lake, Snapshot, file_paths
 from data.schemas import SCHEMA_VERSION, embedding_schema
 from data.seals import BLANK_SEAL, is_sealed, seal
 from data.storage import replacing
@@ -136,7 +137,7 @@ def write_shard(
         ],
         schema=schema.with_metadata({_FOOTER: json.dumps(footer, sort_keys=True).encode()}),
     )
-    with replacing(path) as temporary:
+    with replacing(path, "shard") as temporary:
         with pq.ParquetWriter(
             temporary,
             table.schema,
@@ -235,11 +236,11 @@ def register_shards(
             actions,
             mode="append",
             schema=schema,
-            commit_properties=CommitProperties(custom_metadata={"run_id": run_id}),
+            commit_properties=signed(run_id),
         )
         return len(fresh)
 
-    return retrying_commit(commit)
+    return retrying_commit(commit, "shards")
 
 
 def shard_paths(lake: Lake, space: SpaceId, snapshot: Snapshot | None = None) -> list[str]:

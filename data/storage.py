@@ -7,47 +7,75 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from data.disk import writing_to
+from latentlake.commit_points import reach
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, what: str = "file") -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and takes the name.
 
     A reader sees the old file or the new one, never half of one. The temporary file begins with an
     underscore, which Delta and DuckDB globs pass over, and is removed if the block raises.
+
+    Args:
+        path: the file to be.
+        what: names its commit points, `<what> written` and `<what> named`.
+
+    Raises:
+        LakeNotWritableError: the disk is full or read-only.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
-    try:
-        yield temporary
-        _sync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync(path.parent)
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            sync(temporary)
+            reach(f"{what} written")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync(path.parent)
+    reach(f"{what} named")
 
 
-def create_exclusively(path: Path, content: bytes) -> bool:
+def create_exclusively(path: Path, content: bytes, what: str = "file") -> bool:
     """Write a new file whole; return False, and change nothing, if the name is taken.
 
     A hard link is the put-if-absent of a local disk: it fails where the name exists, and the name
-    never stands for half a file.
+    never stands for half a file. Arguments and errors are those of `replacing`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
-    try:
-        temporary.write_bytes(content)
-        _sync(temporary)
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync(path.parent)
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(content)
+            sync(temporary)
+            reach(f"{what} written")
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync(path.parent)
+    reach(f"{what} named")
     return True
+
+
+def name_folder(work: Path, final: Path, what: str) -> None:
+    """Give a finished folder its name, in one step; nothing may stand there yet."""
+    with writing_to(final):
+        for path in work.rglob("*"):
+            sync(path)
+        sync(work)
+        reach(f"{what} written")
+        work.replace(final)
+        sync(final.parent)
+    reach(f"{what} named")
 
 
 def _temporary(path: Path) -> Path:
@@ -55,7 +83,8 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f"_tmp-{secrets.token_hex(6)}-{path.name}")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file's content, or a folder's names, last beyond a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -6,7 +6,7 @@ from prefect import flow
 
 from tasks.graph import link_spaces
 from tasks.parameters import SpaceParameters
-from tasks.run import begin, conclude
+from tasks.run import conclude, one_run
 from tasks.stages.receipts import StageReceipt
 
 
@@ -15,7 +15,7 @@ def graph(parameters: SpaceParameters) -> list[StageReceipt]:
     """Bring every space's neighbour graph up to date with its vectors."""
     if parameters.run_id:
         return link_spaces(parameters, parameters.run_id)
-    run = begin(parameters.config, "graph")
-    receipts = link_spaces(parameters, run.run_id)
-    conclude(parameters.config, run, receipts)
+    with one_run(parameters, "graph") as run:
+        receipts = link_spaces(parameters, run.run_id)
+        conclude(parameters.config, run, receipts)
     return receipts

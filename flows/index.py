@@ -6,7 +6,7 @@ from prefect import flow
 
 from tasks.index import index_spaces
 from tasks.parameters import SpaceParameters
-from tasks.run import begin, conclude
+from tasks.run import conclude, one_run
 from tasks.stages.receipts import StageReceipt
 
 
@@ -15,7 +15,7 @@ def index(parameters: SpaceParameters) -> list[StageReceipt]:
     """Bring every space's index up to date with its vectors."""
     if parameters.run_id:
         return index_spaces(parameters, parameters.run_id)
-    run = begin(parameters.config, "index")
-    receipts = index_spaces(parameters, run.run_id)
-    conclude(parameters.config, run, receipts)
+    with one_run(parameters, "index") as run:
+        receipts = index_spaces(parameters, run.run_id)
+        conclude(parameters.config, run, receipts)
     return receipts

@@ -6,7 +6,7 @@ from prefect import flow
 
 from tasks.ingest import ingest_sources
 from tasks.parameters import IngestParameters
-from tasks.run import begin, conclude
+from tasks.run import conclude, one_run
 from tasks.stages.receipts import StageReceipt
 
 
@@ -15,7 +15,7 @@ def ingest(parameters: IngestParameters) -> list[StageReceipt]:
     """Bring items and quarantine up to date with the sources."""
     if parameters.run_id:
         return ingest_sources(parameters, parameters.run_id)
-    run = begin(parameters.config, "ingest")
-    receipts = ingest_sources(parameters, run.run_id)
-    conclude(parameters.config, run, receipts)
+    with one_run(parameters, "ingest") as run:
+        receipts = ingest_sources(parameters, run.run_id)
+        conclude(parameters.config, run, receipts)
     return receipts

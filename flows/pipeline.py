@@ -10,19 +10,19 @@ from flows.index import index
 from flows.ingest import ingest
 from flows.report import report
 from tasks.parameters import PipelineParameters
-from tasks.run import begin, conclude
+from tasks.run import conclude, one_run
 from tasks.stages.runs import RunSummary
 
 
 @flow(name="pipeline")
 def pipeline(parameters: PipelineParameters) -> RunSummary:
     """Ingest, embed, index, link, report; then make the lake's new state visible in one step."""
-    run = begin(parameters.config, "pipeline")
-    receipts = [
-        *ingest(parameters.ingest(run.run_id)),
-        *embed(parameters.space(run.run_id)),
-        *index(parameters.space(run.run_id)),
-        *graph(parameters.space(run.run_id)),
-        *report(parameters.report(run.run_id)),
-    ]
-    return conclude(parameters.config, run, receipts)
+    with one_run(parameters, "pipeline") as run:
+        receipts = [
+            *ingest(parameters.ingest(run.run_id)),
+            *embed(parameters.embed(run.run_id)),
+            *index(parameters.space(run.run_id)),
+            *graph(parameters.space(run.run_id)),
+            *report(parameters.report(run.run_id)),
+        ]
+        return conclude(parameters.config, run, receipts)

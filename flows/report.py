@@ -6,7 +6,7 @@ from prefect import flow
 
 from tasks.parameters import ReportParameters
 from tasks.report import report_spaces
-from tasks.run import begin, conclude
+from tasks.run import conclude, one_run
 from tasks.stages.receipts import StageReceipt
 
 
@@ -15,7 +15,7 @@ def report(parameters: ReportParameters) -> list[StageReceipt]:
     """Bring the reports up to date with vectors, graph and items."""
     if parameters.run_id:
         return report_spaces(parameters, parameters.run_id)
-    run = begin(parameters.config, "report")
-    receipts = report_spaces(parameters, run.run_id)
-    conclude(parameters.config, run, receipts)
+    with one_run(parameters, "report") as run:
+        receipts = report_spaces(parameters, run.run_id)
+        conclude(parameters.config, run, receipts)
     return receipts

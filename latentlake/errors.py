@@ -9,6 +9,8 @@
     │   └── EncodeError                 the content is fine, but not for this encoder
     ├── LakeError                       the lake's files are not what they should be
     │   ├── LakeNotFoundError           there is no lake at this root yet
+    │   ├── LakeBusyError               another process writes to it, and waiting was not wanted
+    │   ├── LakeNotWritableError        its disk is full, over quota or read-only
     │   ├── SchemaVersionError          the lake's layout is older or newer than this code's
     │   ├── ShardError                  a shard's footer, schema or digest is wrong
     │   └── SpaceMismatchError          two models would meet in one space
@@ -86,6 +88,24 @@ class LakeNotFoundError(LakeError):
     def __init__(self, root: str) -> None:
         self.root = root
         super().__init__(f"no lake at '{root}' yet: 'latentlake run' makes it.")
+
+
+class LakeBusyError(LakeError):
+    """Another process is writing to this lake."""
+
+    def __init__(self, root: str, owner: str) -> None:
+        self.root, self.owner = root, owner
+        super().__init__(
+            f"lake '{root}': {owner} is writing to it. Try again later, or wait with --wait."
+        )
+
+
+class LakeNotWritableError(LakeError):
+    """The disk under the lake refuses to be written: it is full, over quota or read-only."""
+
+    def __init__(self, place: str, reason: str, way_out: str) -> None:
+        self.place, self.reason = place, reason
+        super().__init__(f"cannot write {place}: {reason}; {way_out}")
 
 
 class SchemaVersionError(LakeError):

@@ -1,8 +1,8 @@
 """latentlake.toml: one strict file, an environment variable for each setting, a default for each.
 
 `LATENTLAKE_<TABLE>__<KEY>` overrides a key, for example `LATENTLAKE_LAKE__ROOT=/mnt/lake` or
-`LATENTLAKE_RUN__DEVICE=cpu`; `LATENTLAKE_SOURCES` and `LATENTLAKE_SPACES` take JSON. Relative places
-are relative to the folder of the file.
+`LATENTLAKE_RUN__DEVICE=cpu`; `LATENTLAKE_SOURCES` and `LATENTLAKE_SPACES` take JSON. Relative
+places are relative to the folder of the file.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from latentlake.errors import ConfigError, nearest_hint
 
 CONFIG_NAME = "latentlake.toml"
+ENVIRONMENT_PREFIX = "LATENTLAKE_"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
 """Names become table names and folders: lower-case letters, digits and underscores."""
@@ -127,7 +128,7 @@ class Settings(BaseSettings):
     """The whole configuration, read once at the edge and frozen."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LATENTLAKE_", env_nested_delimiter="__", frozen=True, extra="forbid"
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid"
     )
 
     lake: LakeSettings = Field(default_factory=LakeSettings)
@@ -226,6 +227,7 @@ def load_settings(config: str | Path | None = None) -> Settings:
         ConfigError: no file, no TOML, an unknown key (the nearest known one is named), a bad value.
     """
     path = Path(config).absolute() if config else find_config(Path.cwd())
+    _refuse_unknown_variables()
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -238,6 +240,16 @@ def load_settings(config: str | Path | None = None) -> Settings:
         raise ConfigError(f"{path}: {_explain(error)}") from None
     settings._folder = path.parent  # noqa: SLF001  its own class, right after it was built
     return settings
+
+
+def _refuse_unknown_variables() -> None:
+    """Refuse a misspelt table in the environment, which pydantic-settings would pass over."""
+    for variable in os.environ:
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            table = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
+            if table not in Settings.model_fields:
+                hint = nearest_hint(table, Settings.model_fields)
+                raise ConfigError(f"environment variable {variable}: no table '{table}'.{hint}")
 
 
 def _explain(error: ValidationError) -> str:

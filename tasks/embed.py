@@ -20,16 +20,18 @@ from tasks.stages.embedding import (
     plan_embedding,
 )
 from tasks.stages.receipts import StageReceipt
-from tasks.stages.spaces import find_space, make_space
+from tasks.stages.spaces import find_space, make_space, retrain_space
 
 if TYPE_CHECKING:
-    from tasks.parameters import SpaceParameters
+    from tasks.parameters import EmbedParameters
 
 
 @task(name="prepare-space", task_run_name="prepare-{name}", **TASK_DEFAULTS)
-def prepare(config: str, name: str, run_id: str) -> SpaceRow:
+def prepare(config: str, name: str, run_id: str, *, retrain: bool = False) -> SpaceRow:
     """Find the space, or make it: load its encoder, or train it."""
     lake, settings = open_lake(config)
+    if retrain:
+        return retrain_space(lake, settings, name, run_id)
     return find_space(lake, settings, name) or make_space(lake, settings, name, run_id)
 
 
@@ -61,19 +63,21 @@ def commit(
     return commit_embedding(lake, space, planned, receipts, run_id)
 
 
-def embed_spaces(parameters: SpaceParameters, run_id: str) -> list[StageReceipt]:
+def embed_spaces(parameters: EmbedParameters, run_id: str) -> list[StageReceipt]:
     """Bring the chosen spaces' vectors up to date."""
     _, settings = open_lake(parameters.config)
     names = [settings.space(name).name for name in parameters.spaces] or [
         space.name for space in settings.spaces
     ]
-    return [_embed_space(parameters.config, name, run_id) for name in names]
+    return [
+        _embed_space(parameters.config, name, run_id, retrain=parameters.retrain) for name in names
+    ]
 
 
-def _embed_space(config: str, name: str, run_id: str) -> StageReceipt:
+def _embed_space(config: str, name: str, run_id: str, *, retrain: bool) -> StageReceipt:
     began = time.monotonic()
     try:
-        space = prepare.submit(config, name, run_id).result()
+        space = prepare.submit(config, name, run_id, retrain=retrain).result()
         planned = plan.submit(config, space).result()
         # Each task uses all threads itself, so groups follow one another.
         encoded = [encode.submit(config, space, group).result() for group in planned.groups]

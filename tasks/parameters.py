@@ -10,25 +10,40 @@ Report = Literal["duplicates", "clusters", "anomalies"]
 ALL_REPORTS: tuple[Report, ...] = ("duplicates", "clusters", "anomalies")
 
 
-class _Parameters(BaseModel):
+class Parameters(BaseModel):
+    """What the parameters of all flows have in common."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: str = Field("latentlake.toml", description="Path of the configuration file.")
     run_id: str | None = Field(
         None, description="The run this flow is a stage of; by default it is a run of its own."
     )
+    wait: bool = Field(
+        default=True,
+        description="Wait while another run writes to the lake; if false, fail at once.",
+    )
 
 
-class IngestParameters(_Parameters):
+class IngestParameters(Parameters):
     """Parameters of the flow `ingest`."""
 
     sources: tuple[str, ...] = Field((), description="Sources to ingest; by default all.")
 
 
-class SpaceParameters(_Parameters):
-    """Parameters of the flows `embed`, `index` and `graph`."""
+class SpaceParameters(Parameters):
+    """Parameters of the flows `index` and `graph`."""
 
     spaces: tuple[str, ...] = Field((), description="Spaces to bring up to date; by default all.")
+
+
+class EmbedParameters(SpaceParameters):
+    """Parameters of the flow `embed`."""
+
+    retrain: bool = Field(
+        default=False,
+        description="Train the encoders anew on the present corpus, and encode all with them.",
+    )
 
 
 class ReportParameters(SpaceParameters):
@@ -46,8 +61,12 @@ class PipelineParameters(ReportParameters):
         """Return the parameters of the stage `ingest`."""
         return IngestParameters(config=self.config, run_id=run_id, sources=self.sources)
 
+    def embed(self, run_id: str) -> EmbedParameters:
+        """Return the parameters of the stage `embed`."""
+        return EmbedParameters(config=self.config, run_id=run_id, spaces=self.spaces)
+
     def space(self, run_id: str) -> SpaceParameters:
-        """Return the parameters of the stages `embed`, `index` and `graph`."""
+        """Return the parameters of the stages `index` and `graph`."""
         return SpaceParameters(config=self.config, run_id=run_id, spaces=self.spaces)
 
     def report(self, run_id: str) -> ReportParameters:

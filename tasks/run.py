@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks.frame import TASK_DEFAULTS, open_lake
 from tasks.stages.receipts import StageReceipt
-from tasks.stages.runs import Run, RunFailedError, RunSummary, begin_run, finish_run
+from tasks.stages.runs import Run, RunFailedError, RunSummary, begin_run, finish_run, writing
 from tasks.stages.summaries import markdown_summary
+
+if TYPE_CHECKING:
+    from tasks.parameters import Parameters
+
+
+@contextmanager
+def one_run(parameters: Parameters, command: str) -> Iterator[Run]:
+    """Begin a run when it is its turn: a lake has one writer at a time.
+
+    The lock is held by the flow's own process, and given back when that ends, however it ends.
+
+    Raises:
+        LakeBusyError: another run is at work, and `parameters.wait` is false.
+        LakeNotWritableError: the lake is read-only.
+    """
+    lake, _ = open_lake(parameters.config)
+    with writing(lake, command, wait=parameters.wait):
+        yield begin(parameters.config, command)
 
 
 @task(name="begin-run", **TASK_DEFAULTS)

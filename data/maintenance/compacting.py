@@ -17,6 +17,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable
+from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
+from data.commits import retrying_commit, signed
 from data.content import digest_of_ids
-from data.lake import retrying_commit
 from data.schemas import SCHEMA_VERSION, TABLES
 from data.shards import (
     Rejected,
@@ -128,7 +129,7 @@ def compact_tables(lake: Lake, run_id: str) -> dict[str, int]:
         table = lake.delta(f"tables/{name}")
         if table is None or len(table.file_uris()) < FEW_FILES * _partitions(table):
             continue
-        metrics = retrying_commit(lambda table=table: _optimise(table, run_id))  # type: ignore[misc]
+        metrics = retrying_commit(partial(_optimise, table, run_id), name)
         if metrics["numFilesRemoved"]:
             lost[name] = int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
     return lost
@@ -140,8 +141,7 @@ def _partitions(table: DeltaTable) -> int:
 
 def _optimise(table: DeltaTable, run_id: str) -> dict[str, int]:
     table.update_incremental()
-    properties = CommitProperties(custom_metadata={"run_id": run_id})
-    metrics: dict[str, int] = table.optimize.compact(commit_properties=properties)
+    metrics: dict[str, int] = table.optimize.compact(commit_properties=signed(run_id))
     return metrics
 
 
@@ -223,11 +223,11 @@ def exchange_shards(
             actions,
             mode="append",
             schema=table.schema(),
-            commit_properties=CommitProperties(custom_metadata={"run_id": run_id}),
+            commit_properties=signed(run_id),
         )
         return True
 
-    return retrying_commit(commit)
+    return retrying_commit(commit, "compaction")
 
 
 def _stays(

@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import DeltaTable, write_deltalake
 
-from data.lake import file_paths, retrying_commit
+from data.commits import retrying_commit, signed
+from data.lake import file_paths
 from data.maintenance.compacting import exchange_shards, join_shards
 from data.schemas import SCHEMA_VERSION, TABLES
 from data.shards import SpaceId, raw_footer
@@ -131,7 +132,7 @@ def _migrate_rows(lake: Lake, step: Step, name: str, run_id: str) -> None:
             mode="overwrite",
             schema_mode="overwrite",
             partition_by=["space"] if schema.per_space else None,
-            commit_properties=_signed(run_id),
+            commit_properties=signed(run_id),
         )
     _raise_version(path, run_id)
 
@@ -187,11 +188,7 @@ def _raise_version(path: str, run_id: str) -> None:
     def commit() -> None:
         table = DeltaTable(path)
         properties = {key: str(value) for key, value in TABLE_PROPERTIES.items()}
-        table.alter.set_table_properties(properties, commit_properties=_signed(run_id))
-        table.alter.set_table_description(describe_version(), commit_properties=_signed(run_id))
+        table.alter.set_table_properties(properties, commit_properties=signed(run_id))
+        table.alter.set_table_description(describe_version(), commit_properties=signed(run_id))
 
-    retrying_commit(commit)
-
-
-def _signed(run_id: str) -> CommitProperties:
-    return CommitProperties(custom_metadata={"run_id": run_id})
+    retrying_commit(commit, "migration")

@@ -69,7 +69,7 @@ def parse_json(text: str, encoding: str) -> object:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
-        raise BadInputError(f"no JSON: {error.msg} at {line}column {error.colno}") from error
+        raise BadInputError(f"no JSON: {error.msg} ({line}column {error.colno})") from error
     except RecursionError as error:
         raise BadInputError("JSON nested too deeply") from error
     except ValueError as error:  # an integer of thousands of digits

@@ -34,6 +34,12 @@ as_of_option = click.option(
     metavar="RUN|TIME|SNAPSHOT",
     help="The lake as that run left it, as it was at that time (ISO 8601, UTC), or by number.",
 )
+wait_option = click.option(
+    "--wait/--no-wait",
+    default=True,
+    show_default=True,
+    help="Wait while another run writes to the lake.",
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Show Prefect's own log of flows and tasks, too."

@@ -173,7 +173,7 @@ _HEAD = """\
 # Every key may also come from the environment: LATENTLAKE_LAKE__ROOT, LATENTLAKE_RUN__DEVICE, ...
 
 [lake]
-root = "lake"                # tables, vectors and indexes; safe to delete, 'run' makes it anew
+root = "lake"                # tables, vectors and indexes; 'run' rebuilds it, encoding all again
 """
 
 _NO_SOURCE = """\
@@ -192,7 +192,7 @@ _SPACE_HINTS = """\
 # neighbours = 15            # of each content in the neighbour graph
 # clusters = "auto"          # or a number
 # target_recall = 0.95       # recall@10 that the search index is tuned for
-# duplicates = { threshold = 0.95 }   # cosine from which two contents count as near-duplicates
+# duplicates = { threshold = 0.95 }   # least cosine of near-duplicates; default .9, texts .98
 """
 
 _RUN = """\

@@ -202,7 +202,7 @@ def _refuse_other_options(asked: Word2VecOptions, trained: Word2VecOptions, wher
     wanted, found = _model_options(asked), _model_options(trained)
     differing = [
         f"{key} = {found[key]} (asked for: {wanted[key]})"
-        for key in sorted(wanted)
+        for key in sorted(wanted.keys() - {"path"})  # the vectors count, not where they lay
         if wanted[key] != found[key]
     ]
     if differing:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from data.content import digest_of_ids
 from data.lake import Lake, Snapshot, table_of
+from data.undo import whole_or_undone
 from latentlake.progress import report_progress
 from tasks.stages.receipts import StageReceipt
 
@@ -57,7 +58,7 @@ def build_if_changed(
 ) -> StageReceipt:
     """Do a stage's work unless the same inputs have been through it, and record what came out.
 
-    The record is committed last: a stage that is killed half-way is done again.
+    Rows and record stand together: a stage that is killed half-way is undone and done again.
     """
     began = time.monotonic()
     name = step.space.id.name
@@ -69,20 +70,21 @@ def build_if_changed(
     known = last_build(lake, step.stage, step.space)
     if known is not None and known["inputs"] == digest:
         return StageReceipt(step.stage, name, changed=False, seconds=time.monotonic() - began)
-    built = work()
-    seconds = time.monotonic() - began
-    row = {
-        "space": name,
-        "stage": step.stage,
-        "inputs": digest,
-        "fingerprint": step.space.id.fingerprint,
-        "rows": vectors.rows,
-        "seconds": seconds,
-        "details": json.dumps(built.details, sort_keys=True),
-        "run_id": run_id,
-        "recorded_at": datetime.now(UTC),
-    }
-    lake.upsert("builds", table_of("builds", [row]), run_id)
+    with whole_or_undone(lake, f"{step.stage} {name}"):
+        built = work()
+        seconds = time.monotonic() - began
+        row = {
+            "space": name,
+            "stage": step.stage,
+            "inputs": digest,
+            "fingerprint": step.space.id.fingerprint,
+            "rows": vectors.rows,
+            "seconds": seconds,
+            "details": json.dumps(built.details, sort_keys=True),
+            "run_id": run_id,
+            "recorded_at": datetime.now(UTC),
+        }
+        lake.upsert("builds", table_of("builds", [row]), run_id)
     return StageReceipt(step.stage, name, True, built.counts, seconds, built.notes)  # noqa: FBT003
 
 

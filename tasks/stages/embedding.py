@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.images import decode_image
-from data.lake import Lake, table_of
 from data.shards import (
     Rejected,
     ShardReceipt,
@@ -31,11 +29,12 @@ from data.shards import (
     write_shard,
 )
 from data.storage import replacing
+from data.undo import whole_or_undone
 from latentlake.errors import BadInputError, EncodeError
 from latentlake.progress import report_progress
 from tasks.stages.contents import ContentGoneError, ContentRef, Load, payloads_of, unique_contents
-from tasks.stages.describing import quarantine_id
 from tasks.stages.receipts import StageReceipt
+from tasks.stages.refusals import refused_contents, settle_refusals
 from tasks.stages.spaces import active_items, live_encoder
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from data.catalog import SpaceRow
+    from data.lake import Lake
     from latentlake.settings import Settings
     from models.encoders.base import Encoder
     from models.types import Matrix
@@ -93,9 +93,7 @@ def plan_embedding(lake: Lake, settings: Settings, space: SpaceRow) -> EmbedPlan
         lake, settings.space(space.id.name).sources, ["content_id", "source", "file", "key"]
     )
     done = embedded_ids(shard_paths(lake, space.id))
-    where = (pc.field("space") == space.id.name) & (pc.field("code") == _code(space))
-    refused = lake.read("quarantine", where=where, columns=["content_id"])["content_id"]
-    for known in (done, refused):
+    for known in (done, refused_contents(lake, space)):
         items = items.filter(pc.invert(pc.is_in(items["content_id"], value_set=known)))
     refs = unique_contents(items)
     if not refs:
@@ -104,7 +102,7 @@ def plan_embedding(lake: Lake, settings: Settings, space: SpaceRow) -> EmbedPlan
     chunks = [refs[start : start + rows] for start in range(0, len(refs), rows)]
     names = [shard_name(space.id, [ref.content_id for ref in chunk]) for chunk in chunks]
     path = _work(lake, space) / f"{names[0]}-{len(names)}.plan"
-    with replacing(path) as temporary:
+    with replacing(path, "plan") as temporary:
         pq.write_table(_plan_table(names, chunks), temporary)
     return EmbedPlan(tuple(_groups(str(path), names, chunks)), len(refs))
 
@@ -128,14 +126,17 @@ def encode_group(
         encoder = live_encoder(lake, settings, space)
         refs = [ref for refs in todo.values() for ref in refs]
         shard_of = {ref.content_id: name for name, planned in todo.items() for ref in planned}
+        progress = _Progress(f"embed {space.id.name}", len(refs))
         for name, payloads in groupby(
             payloads_of(settings, refs), key=lambda payload: shard_of[payload[0].content_id]
         ):
-            encoded = _encode(encoder, settings, payloads, space.id.name)
-            if receipts[name]:
+            encoded = _encode(encoder, settings, payloads, progress)
+            if receipts[name] or not encoded.taken:
                 continue  # only contents that have gone come after their shard
+            # Without those that have gone it is another shard: under the planned name it would
+            # count as finished, and they could never come back.
             receipts[name] = write_shard(
-                folder / name,
+                folder / shard_name(space.id, encoded.taken),
                 space.id,
                 encoded.content_ids,
                 encoded.vectors,
@@ -151,14 +152,14 @@ def commit_embedding(
     """Register a plan's shards and quarantine what they rejected; then the plan has served."""
     began = time.monotonic()
     receipts = tuple(receipts)
-    rejected = {bad.content_id: bad for receipt in receipts for bad in receipt.rejected}
-    refused = pa.array(list(rejected), pa.string())
-    live = ~pc.field("deleted")
-    places = lake.read("items", where=live, within=("content_id", refused)).to_pylist()
-    at = datetime.now(UTC)
-    rows = [_quarantined(item, rejected[item["content_id"]], space, run_id, at) for item in places]
-    lake.upsert("quarantine", table_of("quarantine", rows), run_id)
-    fresh = register_shards(lake, space.id, receipts, run_id)
+    rejected = [bad for receipt in receipts for bad in receipt.rejected]
+    # Half of it would change the next plan, and with it every shard's name.
+    with whole_or_undone(lake, f"embed {space.id.name}") if receipts else nullcontext():
+        settled = settle_refusals(lake, space, rejected, run_id)
+        fresh = register_shards(lake, space.id, receipts, run_id)
+    for receipt in receipts:
+        if not receipt.rows:  # all were rejected: the quarantine knows, no table names the file
+            (lake.root / space.id.folder / receipt.name).unlink(missing_ok=True)
     shutil.rmtree(_work(lake, space), ignore_errors=True)
     encoded = sum(receipt.rows for receipt in receipts)
     counts = {
@@ -171,12 +172,29 @@ def commit_embedding(
     left = plan.pending - encoded - len(rejected)
     notes = (f"{left} changed while they were read: the next run takes them",) if left else ()
     seconds = time.monotonic() - began
-    return StageReceipt("embed", space.id.name, bool(fresh or rows), counts, seconds, notes)
+    return StageReceipt("embed", space.id.name, bool(fresh) or settled, counts, seconds, notes)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a group of shards is; a report a content would cost more than it tells."""
+
+    stage: str
+    total: int
+    done: int = 0
+
+    def advance(self) -> None:
+        self.done += 1
+        if self.done % 64 == 0 or self.done == self.total:
+            report_progress(self.stage, self.done, self.total, "contents")
 
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
+    """A shard's content: those with a vector, and all that were there, rejected ones included."""
+
     content_ids: list[str]
+    taken: list[str]
     vectors: Matrix
     rejected: list[Rejected]
 
@@ -185,18 +203,21 @@ def _encode(
     encoder: Encoder[Any, Any],
     settings: Settings,
     payloads: Iterator[tuple[ContentRef, Load]],
-    space: str,
+    progress: _Progress,
 ) -> _Encoded:
     """Prepare in a pool, encode in this thread, keep the plan's order."""
     size = encoder.batch_size if settings.run.batch_size == "auto" else settings.run.batch_size
     ids: list[str] = []
+    taken: list[str] = []
     rejected: list[Rejected] = []
     vectors: list[Matrix] = []
     batch: list[Any] = []
     for ref, prepared in _prepared(encoder, settings.run.thread_count, payloads, 4 * size):
         if isinstance(prepared, ContentGoneError):
             logger.warning("%s", prepared)
-        elif isinstance(prepared, BadInputError):
+            continue
+        taken.append(ref.content_id)
+        if isinstance(prepared, BadInputError):
             stage = "encode" if isinstance(prepared, EncodeError) else "decode"
             error = type(prepared).__name__
             rejected.append(Rejected(ref.content_id, stage, error, str(prepared)))
@@ -206,11 +227,11 @@ def _encode(
         if len(batch) == size:
             vectors.append(encoder.encode(batch))
             batch = []
-            report_progress(f"embed {space}", len(ids), None, "contents")
+        progress.advance()
     if batch:
         vectors.append(encoder.encode(batch))
     matrix = np.concatenate(vectors) if vectors else np.empty((0, encoder.dim), np.float32)
-    return _Encoded(ids, matrix, rejected)
+    return _Encoded(ids, taken, matrix, rejected)
 
 
 def _prepared(
@@ -264,31 +285,6 @@ def _plan_table(names: list[str], chunks: list[list[ContentRef]]) -> pa.Table:
     ]
     columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
     return pa.Table.from_arrays(columns, schema=_PLAN)
-
-
-def _quarantined(
-    item: dict[str, Any], bad: Rejected, space: SpaceRow, run_id: str, at: datetime
-) -> dict[str, Any]:
-    return {
-        "quarantine_id": quarantine_id(item["source"], item["uri"], space.id.name),
-        "source": item["source"],
-        "uri": item["uri"],
-        "file": item["file"],
-        "space": space.id.name,
-        "content_id": bad.content_id,
-        "stage": bad.stage,
-        "error": bad.error,
-        "message": bad.message,
-        "size_bytes": item["size_bytes"],
-        "code": _code(space),
-        "run_id": run_id,
-        "recorded_at": at,
-    }
-
-
-def _code(space: SpaceRow) -> str:
-    """Return what a refusal depends on: another encoder or version gets the content again."""
-    return f"{space.id.fingerprint}:{json.dumps(space.recipe)}"
 
 
 def _work(lake: Lake, space: SpaceRow) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.disk import writing_to
 from data.storage import replacing
 from latentlake.errors import LakeError, SpaceMismatchError
 from models.indexes.build import BuiltIndex, build_index
@@ -79,15 +80,15 @@ def _stored(
 ) -> Built:
     path = f"indexes/{space.id.name}/{space.id.fingerprint}/{run_id}"
     folder = lake.root / path
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / CONTENTS_FILE) as temporary:
+    with replacing(folder / CONTENTS_FILE, "index contents") as temporary:
         pq.write_table(pa.table({"content_id": vectors.content_ids}), temporary)
-    built.index.save(folder / INDEX_FILE, space.id.fingerprint)
+    with writing_to(folder / INDEX_FILE):
+        built.index.save(folder / INDEX_FILE, space.id.fingerprint)
     details = _details(built) | {
         "path": path,
         "size_bytes": (folder / INDEX_FILE).stat().st_size,
     }
-    with replacing(folder / "index.json") as temporary:
+    with replacing(folder / "index.json", "index details") as temporary:
         temporary.write_text(json.dumps(details, indent=1), "utf-8")
     note = (
         f"{built.plan.factory}, recall@{built.recall.k} {built.recall.mean:.3f} "

@@ -1,12 +1,13 @@
 """Find what is new, changed, moved, returned or gone in a source, and put it into `items`.
 
-Commits go items, quarantine, files: a file counts as seen only when all it holds is in, so a run
-that was killed half-way reads it again.
+Commits go items, quarantine, files, and stand together: a run that was killed half-way is undone,
+and its files are read again.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 from data.lake import Lake, table_of
 from data.sources import open_source
 from data.sources.records import BadRecord, FileEntry
+from data.undo import whole_or_undone
 from latentlake.progress import report_progress
 from tasks.stages.describing import Origin, quarantine_row
 from tasks.stages.receipts import StageReceipt
@@ -61,16 +63,18 @@ def ingest_source(lake: Lake, settings: Settings, name: str, run_id: str) -> Sta
     source = open_source(settings.source(name), settings.resolve(settings.source(name).uri))
     reader = reader_version(settings.source(name))
     scan = scan_source(lake, name, source, reader)
-    ingest = _Ingest(lake, name, run_id, reader, scan)
-    ingest.take_unlisted()
-    for done, (entry, described) in enumerate(
-        read_files(source, scan.stale, Origin(name, run_id, 0), settings.run.thread_count)
-    ):
-        report_progress(f"ingest {name}", done, len(scan.stale), "files")
-        ingest.take_file(entry, described)
-    report_progress(f"ingest {name}", len(scan.stale), len(scan.stale), "files")
-    ingest.take_vanished()
-    ingest.commit(last=True)
+    # Without news nothing is committed, so there is nothing that could have to be undone.
+    with whole_or_undone(lake, f"ingest {name}") if scan.has_news else nullcontext():
+        ingest = _Ingest(lake, name, run_id, reader, scan)
+        ingest.take_unlisted()
+        for done, (entry, described) in enumerate(
+            read_files(source, scan.stale, Origin(name, run_id, 0), settings.run.thread_count)
+        ):
+            report_progress(f"ingest {name}", done, len(scan.stale), "files")
+            ingest.take_file(entry, described)
+        report_progress(f"ingest {name}", len(scan.stale), len(scan.stale), "files")
+        ingest.take_vanished()
+        ingest.commit(last=True)
     notes = (f"{source.ignored} other files ignored",) if source.ignored else ()
     return StageReceipt(
         "ingest", name, ingest.changed, ingest.counts, time.monotonic() - began, notes
@@ -233,7 +237,8 @@ class _Ingest:
             "quarantined": bad,
         }
         # A scan that only confirms what was known is no news, and no news commits nothing.
-        if any(known.get(column) != value for column, value in row.items()):
+        was_ahead = known.get("scanned_ns", 0) > self._scan.started_ns
+        if was_ahead or any(known.get(column) != value for column, value in row.items()):
             self._pending.files.append(row | {"scanned_ns": self._scan.started_ns})
 
 

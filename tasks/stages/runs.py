@@ -1,4 +1,4 @@
-"""A run: its identity, and the one step that makes what it did visible."""
+"""A run: its turn to write, its identity, and the one step that makes what it did visible."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import json
 import resource
 import secrets
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,21 @@ import duckdb
 
 from data.catalog import CATALOG_NAME, write_catalog
 from data.lake import Lake, Snapshot, table_of
-from latentlake.errors import LakeNotFoundError, LatentlakeError
+from data.leftovers import remove_leftovers
+from data.locking import sole_writer
+from data.undo import undo_unfinished
+from latentlake.errors import LatentlakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from latentlake.settings import Settings
     from tasks.stages.receipts import StageReceipt
 
-_LIBRARIES = ("latentlake", "prefect", "torch", "faiss-cpu", "pyarrow", "deltalake", "duckdb")
+_LIBRARIES = (
+    *("latentlake", "prefect", "torch", "faiss-cpu", "faiss-gpu", "gensim"),
+    *("pyarrow", "deltalake", "duckdb"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +42,16 @@ class Run:
         run_id: sorts by start time.
         command: the flow's name.
         started_at: UTC.
-        parent_snapshot: the state it started from; 0 for a new lake.
+        parent_snapshot: the state it started from; 0 for a new lake. It orders the runs, as
+            clocks may be set back.
+        began: the same moment as `started_at` on the clock that is never set back, in seconds.
     """
 
     run_id: str
     command: str
     started_at: datetime
     parent_snapshot: int
+    began: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,20 @@ class RunFailedError(LatentlakeError):
         super().__init__("; ".join(summary.errors))
 
 
+@contextmanager
+def writing(lake: Lake, command: str, *, wait: bool = True) -> Iterator[None]:
+    """Be the lake's only writer inside the block, after mending what a dead one has left.
+
+    Raises:
+        LakeBusyError: another writer is at work, and `wait` is false.
+        LakeNotWritableError: the lake is read-only.
+    """
+    with sole_writer(lake.root, command, wait=wait):
+        remove_leftovers(lake.root)
+        undo_unfinished(lake)
+        yield
+
+
 def begin_run(lake: Lake, command: str) -> Run:
     """Give a new run its identity; nothing is written yet.
 
@@ -107,31 +131,48 @@ def finish_run(
 ) -> RunSummary:
     """Record the run, make the lake's new state visible, and renew the catalog.
 
-    A run in which no stage changed anything leaves no trace, but for a catalog that was missing or
-    had been written for another place.
+    What a dead run had finished is published with the rest. A run in which nothing was changed
+    leaves no trace, but for a catalog that was missing or had been written for another place.
     """
     began = time.monotonic()
-    now = datetime.now(UTC)
-    changed = any(receipt.changed for receipt in receipts)
-    seconds = (now - run.started_at).total_seconds()
+    # A stage that failed and could not be undone (a full disk) must not become visible.
+    undo_unfinished(lake)
+    run_id, seconds = run.run_id, began - run.began
+    snapshot = _last_snapshot(lake)
+    worked = any(receipt.changed for receipt in receipts)
+    changed = worked or lake.versions() != (snapshot.versions if snapshot else {})
     if changed:
-        lake.upsert("runs", table_of("runs", [_row(settings, run, receipts, now)]), run.run_id)
-        snapshot = lake.commit_snapshot(run.run_id)
+        dead = None if worked else _recorded_since(lake, snapshot)
+        if dead is None:
+            row = _row(settings, run, receipts, seconds)
+            lake.upsert("runs", table_of("runs", [row]), run_id)
+        run_id = dead or run_id
+        snapshot = lake.commit_snapshot(run_id)
+    if snapshot is None:
+        return RunSummary(run_id, changed, 0, seconds, tuple(receipts))
+    if changed or not _catalog_fits(lake, snapshot):
         write_catalog(lake, snapshot)
-    else:
-        try:
-            snapshot = lake.snapshot()
-        except LakeNotFoundError:
-            return RunSummary(run.run_id, changed, 0, seconds, tuple(receipts))
-        if not _catalog_fits(lake, snapshot):
-            write_catalog(lake, snapshot)
     return RunSummary(
-        run.run_id, changed, snapshot.number, seconds, tuple(receipts), time.monotonic() - began
+        run_id, changed, snapshot.number, seconds, tuple(receipts), time.monotonic() - began
     )
 
 
+def _last_snapshot(lake: Lake) -> Snapshot | None:
+    """Return the last snapshot; a migration's is of an older layout."""
+    numbers = lake.snapshots()
+    return lake.any_snapshot(numbers[-1]) if numbers else None
+
+
+def _recorded_since(lake: Lake, snapshot: Snapshot | None) -> str | None:
+    """Return the run that died between its row and its snapshot: the next snapshot is its own."""
+    published = lake.read("runs", snapshot=snapshot, columns=["run_id"]) if snapshot else None
+    known = set(published["run_id"].to_pylist()) if published else set()
+    recorded = lake.read("runs", columns=["run_id"])["run_id"].to_pylist()
+    return next((run_id for run_id in recorded if run_id not in known), None)
+
+
 def _row(
-    settings: Settings, run: Run, receipts: Sequence[StageReceipt], now: datetime
+    settings: Settings, run: Run, receipts: Sequence[StageReceipt], elapsed_s: float
 ) -> dict[str, Any]:
     names = [f"{receipt.stage} {receipt.subject}" for receipt in receipts]
     counts = {name: r.counts for name, r in zip(names, receipts, strict=True)}
@@ -140,9 +181,9 @@ def _row(
         "run_id": run.run_id,
         "command": run.command,
         "started_at": run.started_at,
-        "finished_at": now,
+        "finished_at": run.started_at + timedelta(seconds=elapsed_s),
         "config_hash": hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:16],
-        "versions": json.dumps({name: _version(name) for name in _LIBRARIES}),
+        "versions": json.dumps({n: found for n in _LIBRARIES if (found := _version(n))}),
         "counts": json.dumps(counts),
         "seconds": json.dumps(seconds),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

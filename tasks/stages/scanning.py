@@ -2,8 +2,9 @@
 
 A file whose size and modification time are those of the last scan is not opened. It is read again
 when they differ, when it was written so shortly before the last scan that a later write could
-hide behind the same time stamp, or when the reader or its settings have changed; then the contents'
-hashes decide.
+hide behind the same time stamp, when the last scan lies in the future (the clock was set back, so
+time stamps may repeat), or when the reader or its settings have changed; then the contents' hashes
+decide.
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ class Scan:
     known: dict[str, dict[str, Any]]
     started_ns: int
 
+    @property
+    def has_news(self) -> bool:
+        """Whether anything has to be looked at."""
+        return bool(self.stale or self.vanished or self.unlisted)
+
 
 def reader_version(source: SourceSettings) -> str:
     """Return what decides how a file is read: the source's settings and the code's version."""
@@ -72,7 +78,8 @@ def scan_source(lake: Lake, name: str, source: Source, reader: str) -> Scan:
             entries[entry.file] = entry
     rows = lake.read("files", where=pc.field("source") == name).to_pylist()
     known = {row["file"]: row for row in rows}
-    stale = [e for e in entries.values() if not _is_settled(e, known.get(e.file), reader)]
+    past = {file: row for file, row in known.items() if row["scanned_ns"] <= started_ns}
+    stale = [e for e in entries.values() if not _is_settled(e, past.get(e.file), reader)]
     vanished = [file for file in known if file not in entries]
     return Scan(entries, unlisted, stale, vanished, known, started_ns)
 

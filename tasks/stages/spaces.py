@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 
 from data.catalog import SpaceRow, current_spaces
 from data.content import content_id
+from data.disk import writing_to
 from data.lake import Lake, Snapshot, table_of
 from data.shards import shard_paths
+from data.storage import name_folder
 from data.vectors import ShardVectors, open_vectors
 from latentlake.errors import ConfigError, QueryError, SpaceMismatchError, nearest_hint
 from latentlake.progress import report_progress
@@ -121,6 +123,20 @@ def embedded_spaces(lake: Lake, settings: Settings, chosen: tuple[str, ...]) -> 
     ]
 
 
+def retrain_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceRow:
+    """Train a space's encoder anew on the present corpus; the old space stays beside the new one.
+
+    Raises:
+        ConfigError: the space's encoder comes trained.
+    """
+    encoder = settings.space(name).encoder
+    if not find_encoder(encoder).trainable:
+        raise ConfigError(
+            f"space '{name}': encoder '{encoder}' comes trained; leave out --retrain."
+        )
+    return make_space(lake, settings, name, run_id)
+
+
 def live_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any, Any]:
     """Return the space's encoder, loaded once a process."""
     return load_encoder(_spec(lake, settings, space.encoder, space.options, space.artefact))
@@ -164,14 +180,18 @@ def _train(lake: Lake, settings: Settings, name: str) -> str:
     configured = settings.space(name)
     work = lake.root / "models" / name / "_training"
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
     encoder_type = find_encoder(configured.encoder).load_type()
-    encoder_type.train(
-        _texts(lake, settings, name),
-        parse_options(configured.encoder, configured.options),
-        work,
-        lambda step, done: report_progress(f"train {name}: {step}", int(100 * done), 100, "%"),
-    )
+    options = configured.options
+    if "path" in options:  # relative to the configuration, as every place in it
+        options = options | {"path": settings.resolve(str(options["path"]))}
+    with writing_to(work):
+        work.mkdir(parents=True)
+        encoder_type.train(
+            _texts(lake, settings, name),
+            parse_options(configured.encoder, options),
+            work,
+            lambda step, done: report_progress(f"train {name}: {step}", int(100 * done), 100, "%"),
+        )
     digest = content_id(
         "".join(content_id(path.read_bytes()) for path in sorted(work.rglob("*")) if path.is_file())
     )[:16]
@@ -179,7 +199,7 @@ def _train(lake: Lake, settings: Settings, name: str) -> str:
     if final.exists():
         shutil.rmtree(work)
     else:
-        work.replace(final)
+        name_folder(work, final, "model")
     return final.relative_to(lake.root).as_posix()
 
 

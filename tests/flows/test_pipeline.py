@@ -12,7 +12,7 @@ from data.catalog import connect
 from flows.embed import embed
 from flows.ingest import ingest
 from flows.pipeline import pipeline
-from tasks.parameters import IngestParameters, PipelineParameters, SpaceParameters
+from tasks.parameters import EmbedParameters, IngestParameters, PipelineParameters
 from tasks.stages.runs import RunFailedError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def test_stages_run_alone_and_add_up(project: Project) -> None:
     ingested = ingest(IngestParameters(config=config(project), sources=("notes",)))
     assert [r.subject for r in ingested] == ["notes"]
     assert project.lake.snapshot().number == 1
-    embedded = embed(SpaceParameters(config=config(project)))
+    embedded = embed(EmbedParameters(config=config(project)))
     assert embedded[0].counts["encoded"] == 80
     assert project.lake.snapshot().number == 2
     with connect(project.lake) as connection:

@@ -104,7 +104,7 @@ class Project:
 
     def versions(self) -> dict[str, int]:
         """The version of every table as it is committed now."""
-        return self.lake._versions()
+        return self.lake.versions()
 
 
 @pytest.fixture

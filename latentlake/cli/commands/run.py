@@ -13,6 +13,7 @@ from latentlake.cli.options import (
     examples,
     quiet_option,
     verbose_option,
+    wait_option,
 )
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
     "--report", "reports", multiple=True, type=click.Choice(REPORTS), help="Only this report."
 )
 @config_option
+@wait_option
 @quiet_option
 @verbose_option
-def run(config: Path | None, quiet: bool, verbose: bool, **chosen: tuple[str, ...]) -> None:
+def run(config: Path | None, quiet: bool, verbose: bool, **chosen: Any) -> None:
     """Run all stages over what is new.
 
     Ingest, embed, index, graph, report; then one snapshot makes the new state visible. A run
@@ -59,6 +61,6 @@ def pipeline_of(config: str, **chosen: Any) -> Flow:
     from flows.pipeline import pipeline
     from tasks.parameters import PipelineParameters
 
-    given = {name: names for name, names in chosen.items() if names}
+    given = {name: names for name, names in chosen.items() if names != ()}
     parameters = PipelineParameters(config=config, **given)
     return lambda: pipeline(parameters)

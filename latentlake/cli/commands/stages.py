@@ -13,6 +13,7 @@ from latentlake.cli.options import (
     examples,
     quiet_option,
     verbose_option,
+    wait_option,
 )
 
 if TYPE_CHECKING:
@@ -33,9 +34,12 @@ _spaces = click.option(
     "--source", "sources", multiple=True, metavar="NAME", help="Only this source; repeatable."
 )
 @config_option
+@wait_option
 @quiet_option
 @verbose_option
-def ingest(sources: tuple[str, ...], config: Path | None, quiet: bool, verbose: bool) -> None:
+def ingest(
+    sources: tuple[str, ...], config: Path | None, wait: bool, quiet: bool, verbose: bool
+) -> None:
     """Find what is new, changed, moved or gone in the sources.
 
     A file whose size and modification time are known is not opened; all others are told apart by
@@ -46,28 +50,46 @@ def ingest(sources: tuple[str, ...], config: Path | None, quiet: bool, verbose: 
         from flows.ingest import ingest as flow
         from tasks.parameters import IngestParameters
 
-        return lambda: flow(IngestParameters(config=place, sources=sources))
+        return lambda: flow(IngestParameters(config=place, wait=wait, sources=sources))
 
     _run(load, config, quiet=quiet, verbose=verbose)
 
 
-@click.command(epilog=examples("latentlake embed", "latentlake embed --space cnn") + EXIT_STATUS)
+@click.command(
+    epilog=examples("latentlake embed", "latentlake embed --space words --retrain") + EXIT_STATUS
+)
 @_spaces
+@click.option(
+    "--retrain",
+    is_flag=True,
+    help="Train the encoder anew on the present corpus, and encode everything with it.",
+)
 @config_option
+@wait_option
 @quiet_option
 @verbose_option
-def embed(spaces: tuple[str, ...], config: Path | None, quiet: bool, verbose: bool) -> None:
+def embed(
+    spaces: tuple[str, ...],
+    retrain: bool,
+    config: Path | None,
+    wait: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
     """Encode what the spaces lack.
 
     Contents are encoded once, however many items have them, and written as immutable shards.
-    A text encoder that learns from the corpus is trained first, when it has not been yet.
+    A text encoder that learns from the corpus is trained first, when it has not been yet. New
+    texts do not change it: that would change all vectors. --retrain does, when the corpus has.
     """
 
     def load(place: str) -> Flow:
         from flows.embed import embed as flow
-        from tasks.parameters import SpaceParameters
+        from tasks.parameters import EmbedParameters
 
-        return lambda: flow(SpaceParameters(config=place, spaces=spaces))
+        return lambda: flow(
+            EmbedParameters(config=place, wait=wait, spaces=spaces, retrain=retrain)
+        )
 
     _run(load, config, quiet=quiet, verbose=verbose)
 
@@ -75,9 +97,12 @@ def embed(spaces: tuple[str, ...], config: Path | None, quiet: bool, verbose: bo
 @click.command(epilog=examples("latentlake index", "latentlake index --space cnn") + EXIT_STATUS)
 @_spaces
 @config_option
+@wait_option
 @quiet_option
 @verbose_option
-def index(spaces: tuple[str, ...], config: Path | None, quiet: bool, verbose: bool) -> None:
+def index(
+    spaces: tuple[str, ...], config: Path | None, wait: bool, quiet: bool, verbose: bool
+) -> None:
     """Build and measure the search indexes.
 
     The kind of index follows from size and dimension; its recall@10 is measured against brute
@@ -88,7 +113,7 @@ def index(spaces: tuple[str, ...], config: Path | None, quiet: bool, verbose: bo
         from flows.index import index as flow
         from tasks.parameters import SpaceParameters
 
-        return lambda: flow(SpaceParameters(config=place, spaces=spaces))
+        return lambda: flow(SpaceParameters(config=place, wait=wait, spaces=spaces))
 
     _run(load, config, quiet=quiet, verbose=verbose)
 
@@ -96,9 +121,12 @@ def index(spaces: tuple[str, ...], config: Path | None, quiet: bool, verbose: bo
 @click.command(epilog=examples("latentlake graph", "latentlake graph --space cnn") + EXIT_STATUS)
 @_spaces
 @config_option
+@wait_option
 @quiet_option
 @verbose_option
-def graph(spaces: tuple[str, ...], config: Path | None, quiet: bool, verbose: bool) -> None:
+def graph(
+    spaces: tuple[str, ...], config: Path | None, wait: bool, quiet: bool, verbose: bool
+) -> None:
     """Link every content with its nearest neighbours.
 
     The reports read this one graph; in SQL it is the view neighbours.
@@ -108,7 +136,7 @@ def graph(spaces: tuple[str, ...], config: Path | None, quiet: bool, verbose: bo
         from flows.graph import graph as flow
         from tasks.parameters import SpaceParameters
 
-        return lambda: flow(SpaceParameters(config=place, spaces=spaces))
+        return lambda: flow(SpaceParameters(config=place, wait=wait, spaces=spaces))
 
     _run(load, config, quiet=quiet, verbose=verbose)
 
@@ -126,12 +154,14 @@ def graph(spaces: tuple[str, ...], config: Path | None, quiet: bool, verbose: bo
     help="Only this report; repeatable.",
 )
 @config_option
+@wait_option
 @quiet_option
 @verbose_option
 def report(
     spaces: tuple[str, ...],
     reports: tuple[str, ...],
     config: Path | None,
+    wait: bool,
     quiet: bool,
     verbose: bool,
 ) -> None:
@@ -145,7 +175,9 @@ def report(
         from tasks.parameters import ALL_REPORTS, ReportParameters
 
         chosen = tuple(name for name in ALL_REPORTS if name in reports) or ALL_REPORTS
-        return lambda: flow(ReportParameters(config=place, spaces=spaces, reports=chosen))
+        return lambda: flow(
+            ReportParameters(config=place, wait=wait, spaces=spaces, reports=chosen)
+        )
 
     _run(load, config, quiet=quiet, verbose=verbose)
 

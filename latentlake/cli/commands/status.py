@@ -18,7 +18,7 @@ RUNS = """
 SELECT run_id, command, started_at, epoch(finished_at - started_at) AS seconds,
        peak_memory_bytes / 1048576 AS peak_mib, counts, seconds AS stage_seconds, config_hash,
        versions, parent_snapshot
-FROM runs ORDER BY started_at DESC LIMIT $1"""
+FROM runs ORDER BY parent_snapshot DESC, started_at DESC LIMIT $1"""
 
 _EXPECTED = frozenset({"files", "read", "unchanged", "bad", "pending", "vectors", "contents"})
 """Counts that say what was looked at, not what was done."""

@@ -147,7 +147,7 @@ def test_second_images_hidden_members_and_other_members(read: ReadAll) -> None:
     assert good(records) == [("1", b"image"), ("1.mask.png", b"mask"), ("4", b"four")]
     assert bad(records) == [
         ("3", "no image beside a"),
-        ("4.json", "no JSON: Expecting value at column 6"),
+        ("4.json", "no JSON: Expecting value (column 6)"),
     ]
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from data.shards import embedded_ids, shard_paths
 from tasks.stages import embedding
 from tasks.stages.embedding import commit_embedding, encode_group, plan_embedding
-from tasks.stages.spaces import find_space, live_encoder, make_space, space_vectors
+from tasks.stages.spaces import (
+    find_space,
+    live_encoder,
+    make_space,
+    retrain_space,
+    space_vectors,
+)
 
 if TYPE_CHECKING:
-    import pytest
-
     from models.types import Matrix
     from tests.tasks.conftest import Project
 
@@ -147,3 +152,35 @@ def test_work_files_are_gone_after_the_commit(project: Project) -> None:
     project.ingest("notes")
     project.embed("words")
     assert not list(project.lake.root.rglob("*.plan"))
+
+
+@pytest.mark.parametrize("ending", ["deleted", "mended"])
+def test_a_refused_item_leaves_the_quarantine_when_it_goes_or_is_mended(
+    project: Project, ending: str
+) -> None:
+    notes = project.read_notes() | {"odd": "zzzqx qqxzz xxqqz"}
+    project.write_notes(notes)
+    project.ingest("notes")
+    project.embed("words")
+    assert project.lake.read("quarantine").num_rows == 1
+    if ending == "deleted":
+        del notes["odd"]
+    else:
+        notes["odd"] = "we show that the system"
+    project.write_notes(notes)
+    project.ingest("notes")
+    assert project.embed("words")[1].changed
+    assert project.lake.read("quarantine").num_rows == 0
+
+
+def test_retraining_makes_a_new_current_space(project: Project) -> None:
+    project.ingest("notes")
+    project.embed("words")
+    notes = project.read_notes()
+    project.write_notes(dict(list(notes.items())[:60]))
+    project.ingest("notes")
+    before = find_space(project.lake, project.settings, "words")
+    after = retrain_space(project.lake, project.settings, "words", "r2")
+    assert before is not None
+    assert after.id.fingerprint != before.id.fingerprint
+    assert find_space(project.lake, project.settings, "words") == after

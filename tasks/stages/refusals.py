@@ -1,0 +1,83 @@
+"""Contents that a space has no vector for: who put them into quarantine, and when they leave it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.lake import table_of
+from tasks.stages.describing import quarantine_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from data.catalog import SpaceRow
+    from data.lake import Lake
+    from data.shards import Rejected
+
+
+def refused_contents(lake: Lake, space: SpaceRow) -> pa.ChunkedArray:
+    """Return the contents that this very encoder has refused before."""
+    where = (pc.field("space") == space.id.name) & (pc.field("code") == _code(space))
+    return lake.read("quarantine", where=where, columns=["content_id"])["content_id"]
+
+
+def settle_refusals(lake: Lake, space: SpaceRow, rejected: Iterable[Rejected], run_id: str) -> bool:
+    """Quarantine what was rejected, once an item, and release what is settled.
+
+    Settled is what is no longer an item with the refused content (the file is gone or was mended),
+    and what another encoder or version refused and this one did not.
+
+    Returns:
+        Whether anything was committed.
+    """
+    reasons = {bad.content_id: bad for bad in rejected}
+    old = lake.read("quarantine", where=pc.field("space") == space.id.name)
+    known = pa.chunked_array([old["content_id"], pa.array(list(reasons), pa.string())], pa.string())
+    live = lake.read(
+        "items",
+        where=~pc.field("deleted"),
+        within=("content_id", known.combine_chunks()),
+        columns=["source", "uri", "file", "content_id", "size_bytes"],
+    ).to_pylist()
+    rows = [
+        _row(item, reasons[item["content_id"]], space, run_id)
+        for item in live
+        if item["content_id"] in reasons
+    ]
+    standing = {(item["source"], item["uri"], item["content_id"]) for item in live}
+    kept = {row["quarantine_id"] for row in rows}
+    settled = [
+        row["quarantine_id"]
+        for row in old.to_pylist()
+        if row["quarantine_id"] not in kept
+        and (
+            (row["source"], row["uri"], row["content_id"]) not in standing
+            or row["code"] != _code(space)
+        )
+    ]
+    lake.upsert("quarantine", table_of("quarantine", rows), run_id)
+    lake.delete("quarantine", pa.table({"quarantine_id": pa.array(settled, pa.string())}), run_id)
+    return bool(rows or settled)
+
+
+def _row(item: dict[str, Any], bad: Rejected, space: SpaceRow, run_id: str) -> dict[str, Any]:
+    return item | {
+        "quarantine_id": quarantine_id(item["source"], item["uri"], space.id.name),
+        "space": space.id.name,
+        "stage": bad.stage,
+        "error": bad.error,
+        "message": bad.message,
+        "code": _code(space),
+        "run_id": run_id,
+        "recorded_at": datetime.now(UTC),
+    }
+
+
+def _code(space: SpaceRow) -> str:
+    """Return what a refusal depends on: another encoder or version gets the content again."""
+    return f"{space.id.fingerprint}:{json.dumps(space.recipe)}"

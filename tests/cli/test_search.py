@@ -1,0 +1,42 @@
+"""`latentlake search`: its arguments and how hits are shown."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Invoke
+    from tests.tasks.conftest import Project
+
+
+def test_words_find_the_text_they_are_from(invoke: Invoke, world: Project) -> None:
+    key, text = list(world.read_notes().items())[3]
+    hits = json.loads(invoke("search", *text.split(), "-k", "2", "--format", "json").stdout)
+    assert hits[0]["uri"] == f"notes.jsonl#{key}"
+    assert hits[0]["metadata"]["length"] == len(text)
+    assert [hit["rank"] for hit in hits] == [1, 2]
+    assert key in invoke("search", text, "-k", "1").stdout
+
+
+def test_an_image_finds_itself_and_names_its_copies(invoke: Invoke, world: Project) -> None:
+    photo = world.folder / "photos" / "copy.jpg"
+    done = invoke("search", "--image", str(photo), "-k", "1", "--format", "json")
+    (hit,) = json.loads(done.stdout)
+    assert hit["similarity"] == pytest.approx(1, abs=1e-5)
+    assert "copy.jpg" in (hit["uri"], *hit["copies"])
+    assert len(hit["copies"]) == 1
+    assert "copies" in invoke("search", "--image", str(photo), "-k", "1").stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("arguments", [[], ["words", "--item", "x"], ["words", "-k", "0"]])
+def test_not_exactly_one_query_is_wrong_usage(invoke: Invoke, arguments: list[str]) -> None:
+    assert invoke("search", *arguments).exit_code == 2
+
+
+def test_a_refusal_is_one_line(invoke: Invoke) -> None:
+    done = invoke("search", "qqqqxyz")
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert "no known word" in done.stderr

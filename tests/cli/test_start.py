@@ -1,0 +1,154 @@
+"""init, doctor and demo's beginnings: what is proposed, what is found, what is refused."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from latentlake.cli.main import cli
+from latentlake.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Invoke
+
+GONE = '[[sources]]\nname = "a"\nkind = "images"\nuri = "gone"\n'
+PROSE = ["the quick brown fox jumps over it", "one more sentence with words", "and a third one too"]
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments), catch_exceptions=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.jpg").write_bytes(b"")
+    (tmp_path / "Lab notes.csv").write_text("")
+    with (tmp_path / "Lab notes.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["code", "remark"], *enumerate(PROSE)])
+    with gzip.open(tmp_path / "papers.jsonl.gz", "wt") as lines:
+        lines.writelines(
+            json.dumps({"paper_id": i, "abstract": t}) + "\n" for i, t in enumerate(PROSE)
+        )
+    pq.write_table(pa.table({"label": ["x", "y", "z"]}), tmp_path / "labels.parquet")
+    return tmp_path
+
+
+def test_init_proposes_what_is_there(folder: Path) -> None:
+    done = call("init")
+    assert done.exit_code == 0, done.stderr
+    settings = load_settings(folder / "latentlake.toml")
+    found = {s.name: (s.kind, s.uri, s.text, s.key) for s in settings.sources}
+    assert found == {
+        "pictures": ("images", "pictures", None, None),
+        "lab_notes": ("text", "Lab notes.csv", "remark", None),
+        "papers": ("text", "papers.jsonl.gz", "abstract", "paper_id"),
+    }
+    assert {s.name: (s.encoder, s.sources) for s in settings.spaces} == {
+        "cnn": ("efficientnet-lite0", ("pictures",)),
+        "words": ("word2vec", ("lab_notes", "papers")),
+    }
+
+
+def test_init_overwrites_only_by_force(folder: Path) -> None:
+    (folder / "latentlake.toml").write_text("# mine")
+    refused = call("init")
+    assert refused.exit_code == 1
+    assert "--force overwrites it" in refused.stderr
+    assert (folder / "latentlake.toml").read_text() == "# mine"
+    assert call("init", "--force").exit_code == 0
+    assert (folder / "latentlake.toml").read_text() != "# mine"
+
+
+def test_init_takes_what_is_named(folder: Path) -> None:
+    done = call(
+        "init", "--text", "papers.jsonl.gz", "--text-column", "abstract", "--key", "paper_id"
+    )
+    assert done.exit_code == 0, done.stderr
+    (source,) = load_settings(folder / "latentlake.toml").sources
+    assert (source.name, source.text, source.key) == ("papers", "abstract", "paper_id")
+
+
+def test_init_names_the_nearest_column(folder: Path) -> None:
+    done = call("init", "--text", "papers.jsonl.gz", "--text-column", "abstrct")
+    assert done.exit_code == 1
+    assert "no column 'abstrct'. Did you mean 'abstract'?" in done.stderr
+    assert not (folder / "latentlake.toml").exists()
+
+
+def test_init_of_an_empty_folder_leaves_an_example(tmp_path: Path) -> None:
+    done = call("init", str(tmp_path / "new"))
+    assert done.exit_code == 0
+    assert "no source yet" in done.stdout
+    assert load_settings(tmp_path / "new" / "latentlake.toml").sources == ()
+
+
+def test_a_column_belongs_to_a_text() -> None:
+    assert call("init", "--key", "id").exit_code == 2
+
+
+def test_doctor_is_content_with_a_sound_project(invoke: Invoke) -> None:
+    rows = json.loads(invoke("doctor", "--format", "json").stdout)
+    states = {row["subject"]: row["state"] for row in rows}
+    assert {"Python", "libraries", "FAISS", "torch", "processor", "Prefect"} <= set(states)
+    assert states["configuration"] == states["lake"] == "ok"
+    assert "snapshot 1" in next(r["finding"] for r in rows if r["subject"] == "lake")
+
+
+def test_doctor_works_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = call("doctor").stdout
+    assert "'latentlake init' begins one" in text
+
+
+@pytest.mark.parametrize(
+    ("config", "subject", "told"),
+    [
+        ("[lak]", "configuration", "Did you mean 'lake'?"),
+        (
+            '[[spaces]]\nname = "s"\nencoder = "efficientnet-lite"\nsources = ["a"]\n' + GONE,
+            "configuration",
+            "Did you mean 'efficientnet-lite0'?",
+        ),
+        (GONE, "source a", "is not there"),
+    ],
+)
+def test_doctor_finds_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, subject: str, told: str
+) -> None:
+    (tmp_path / "latentlake.toml").write_text(config)
+    monkeypatch.chdir(tmp_path)
+    done = call("doctor", "--format", "json")
+    assert done.exit_code == 1
+    (failed,) = [row for row in json.loads(done.stdout) if row["state"] == "fail"]
+    assert failed["subject"] == subject
+    assert told in failed["finding"]
+    assert failed["remedy"]
+
+
+def test_doctor_finds_a_damaged_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "latentlake.toml").write_text("")
+    (tmp_path / "lake" / "snapshots").mkdir(parents=True)
+    (tmp_path / "lake" / "snapshots" / "000000000001.json").write_text("{")
+    monkeypatch.chdir(tmp_path)
+    done = call("doctor")
+    assert done.exit_code == 1
+    assert "FAIL  lake" in done.stdout
+
+
+def test_demo_leaves_a_foreign_folder_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    done = call("demo", "--folder", str(tmp_path))
+    assert done.exit_code == 1
+    assert "choose another place by --folder" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -1,0 +1,196 @@
+"""Hundreds of kills: `python -m tests.faults.storm --kills 200 --seed 1`.
+
+Each trial takes a fresh project (or a built one whose sources have changed), kills up to three runs
+one after the other (half of them at a commit point, half at a random moment), lets the last one
+end, and compares the whole lake with that of a run that nobody disturbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from latentlake.settings import RunSettings
+from tests.faults.conftest import Uninterrupted
+from tests.faults.forks import Attempt, Forks
+from tests.faults.lakes import (
+    ROOT,
+    change_sources,
+    check_snapshot,
+    check_tables_are_sound,
+    make_project,
+    orphans,
+    state_of,
+)
+from tests.tasks.conftest import Project
+
+LIBRARIES = ("deltalake", "pyarrow", "duckdb", "faiss-cpu", "gensim", "numpy")
+
+
+@dataclass
+class Tally:
+    """What the trials came to.
+
+    Attributes:
+        kills: by the last commit point that the killed process had reached.
+        trials: lakes that were killed at least once and compared.
+        identical: lakes equal to that of the uninterrupted run.
+        lost: rows and vectors that were missing.
+        duplicated: rows and vectors that were there in addition.
+        corrupt: snapshots, tables and indexes that could not be read whole.
+        orphans: files that nothing names.
+        unended: runs that failed without having been killed.
+    """
+
+    kills: Counter[str] = field(default_factory=Counter)
+    trials: int = 0
+    identical: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    corrupt: int = 0
+    orphans: int = 0
+    unended: int = 0
+
+    @property
+    def is_clean(self) -> bool:
+        bad = self.lost + self.duplicated + self.corrupt + self.orphans + self.unended
+        return bad == 0 and self.identical == self.trials
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output", type=Path, help="write the result as JSON")
+    chosen = parser.parse_args()
+    tally, began = Tally(), time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="latentlake-storm-"))
+    try:
+        with Forks() as forks:
+            storm(folder, forks, tally, chosen.kills, random.Random(chosen.seed))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(table_of_kills(tally))
+    if chosen.output:
+        result = vars(tally) | {
+            "kills": dict(tally.kills),  # asdict would turn a Counter inside out
+            "command": f"python -m tests.faults.storm --kills {chosen.kills} --seed {chosen.seed}",
+            "kills_in_all": tally.kills.total(),
+            "seconds": round(time.monotonic() - began, 1),
+            "machine": machine(),
+        }
+        chosen.output.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", "utf-8")
+    return 0 if tally.is_clean else 1
+
+
+def storm(folder: Path, forks: Forks, tally: Tally, kills: int, chance: random.Random) -> None:
+    expected = Uninterrupted(folder / "expected", forks)
+    built = folder / "built"
+    make_project(built)
+    forks.run(Attempt(str(built)))
+    while tally.kills.total() < kills:
+        place = folder / "trial"
+        over_a_lake = chance.random() < 0.5
+        if over_a_lake:
+            shutil.copytree(built, place)
+            project = Project(place)
+            change_sources(project)
+            usual, state = expected.second, expected.changed
+        else:
+            project = make_project(place)
+            usual, state = expected.first, expected.built
+        killed = [
+            kill_once(place, forks, tally, usual.points, usual.seconds, chance)
+            for _ in range(chance.randint(1, 3))
+        ]
+        last = forks.run(Attempt(str(place)))
+        tally.unended += last.codes != (0,)
+        if last.errors:
+            print(last.errors, file=sys.stderr)
+        if any(killed):
+            tally.trials += 1
+            compare(project, state, tally)
+        shutil.rmtree(place)
+        print(f"\r{tally.kills.total()} kills", end="", file=sys.stderr, flush=True)
+
+
+def kill_once(
+    place: Path,
+    forks: Forks,
+    tally: Tally,
+    points: tuple[str, ...],
+    seconds: float,
+    chance: random.Random,
+) -> bool:
+    if chance.random() < 0.5:
+        index = chance.randrange(len(points))
+        attempt = Attempt(str(place), points[index], points[: index + 1].count(points[index]))
+    else:
+        attempt = Attempt(str(place), after_s=chance.uniform(0, seconds))
+    ended = forks.run(attempt)
+    if ended.was_killed:
+        tally.kills[ended.points[-1] if ended.points else "(before all)"] += 1
+    elif ended.codes != (0,):
+        tally.unended += 1
+        print(ended.errors, file=sys.stderr)
+    return ended.was_killed
+
+
+def compare(project: Project, expected: dict[str, Any], tally: Tally) -> None:
+    found = state_of(project.lake)
+    tally.identical += found == expected
+    for name in expected.keys() | found.keys():
+        wanted, there = rows_of(expected.get(name, [])), rows_of(found.get(name, []))
+        tally.lost += (wanted - there).total()
+        tally.duplicated += (there - wanted).total()
+    tally.orphans += len(orphans(project.lake))
+    checks: list[tuple[Any, ...]] = [(check_snapshot, n) for n in project.lake.snapshots()]
+    for check, *arguments in [*checks, (check_tables_are_sound,)]:
+        try:
+            check(project.lake, *arguments)
+        except Exception as error:  # noqa: BLE001  counted, and told
+            tally.corrupt += 1
+            print(f"corrupt: {error!r}", file=sys.stderr)
+
+
+def rows_of(part: Any) -> Counter[str]:
+    if isinstance(part, dict):
+        return Counter(f"{name} {row}" for name, rows in part.items() for row in rows)
+    return Counter(str(row) for row in part)
+
+
+def table_of_kills(tally: Tally) -> str:
+    lines = ["| killed after | kills |", "|---|---|"]
+    lines += [f"| {point} | {kills} |" for point, kills in sorted(tally.kills.items())]
+    summary = {name: value for name, value in vars(tally).items() if name != "kills"}
+    lines += [f"| all | {tally.kills.total()} |", "", json.dumps(summary)]
+    return "\n".join(lines)
+
+
+def machine() -> dict[str, Any]:
+    commit = ["git", "rev-parse", "--short", "HEAD"]
+    return {
+        "cores": RunSettings().thread_count,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "commit": subprocess.run(
+            commit, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
