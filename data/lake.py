@@ -257,9 +257,9 @@ class Lake:
 
     def versions(self) -> dict[str, int]:
         """Return the version of every table as it is committed now, by folder under the root."""
+        names = self.table_folders()
         # A writer that died while it made a table leaves a log without a commit: no table yet.
-        folders = self.table_folders()
-        return {name: table.version() for name in folders if (table := self.delta(name))}
+        return {name: table.version() for name in names if (table := self.delta(name))}
 
     def _snapshot_path(self, number: int) -> Path:
         return self.root / "snapshots" / f"{number:012d}.json"

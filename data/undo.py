@@ -24,11 +24,13 @@ from latentlake.errors import LakeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from data.lake import Lake
 
 logger = logging.getLogger(__name__)
 NOTE_NAME: Final = "undo.json"
+_under_way: set[Path] = set()
 
 
 @contextmanager
@@ -42,17 +44,22 @@ def whole_or_undone(lake: Lake, stage: str) -> Iterator[None]:
         stage: for the log, e.g. "ingest photos".
 
     Raises:
-        LakeError: a block inside another one.
+        RuntimeError: inside or beside another such block, whose commits this one would take back.
     """
+    if lake.root in _under_way:
+        raise RuntimeError(f"{lake.root}: {stage} begins while another stage is under way")
     undo_unfinished(lake)
     note = {"stage": stage, "versions": lake.versions()}
     with replacing(lake.root / NOTE_NAME, "undo note") as temporary:
         temporary.write_text(json.dumps(note, indent=1), "utf-8")
+    _under_way.add(lake.root)
     try:
         yield
     except BaseException:
         _try_to_undo(lake)
         raise
+    finally:
+        _under_way.discard(lake.root)
     _forget(lake)
     reach("stage ended")
 

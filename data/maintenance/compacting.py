@@ -129,7 +129,7 @@ def compact_tables(lake: Lake, run_id: str) -> dict[str, int]:
         table = lake.delta(f"tables/{name}")
         if table is None or len(table.file_uris()) < FEW_FILES * _partitions(table):
             continue
-        metrics = retrying_commit(partial(_optimise, table, run_id), name)
+        metrics = retrying_commit(partial(_optimise, table, run_id), "compacted table")
         if metrics["numFilesRemoved"]:
             lost[name] = int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
     return lost
@@ -227,7 +227,7 @@ def exchange_shards(
         )
         return True
 
-    return retrying_commit(commit, "compaction")
+    return retrying_commit(commit, "compacted shards")
 
 
 def _stays(

@@ -191,4 +191,4 @@ def _raise_version(path: str, run_id: str) -> None:
         table.alter.set_table_properties(properties, commit_properties=signed(run_id))
         table.alter.set_table_description(describe_version(), commit_properties=signed(run_id))
 
-    retrying_commit(commit, "migration")
+    retrying_commit(commit, "migrated table")

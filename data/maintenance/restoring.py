@@ -68,4 +68,4 @@ def _restore(lake: Lake, folder: str, version: int | None, run_id: str) -> None:
         else:
             table.restore(version, commit_properties=signed(run_id))
 
-    retrying_commit(commit, folder)
+    retrying_commit(commit, "restored table")

@@ -29,16 +29,16 @@ config_option = click.option(
     help="The configuration.  [default: the nearest latentlake.toml upwards]",
 )
 space_option = click.option("--space", metavar="NAME", help="The space.  [default: all]")
-as_of_option = click.option(
-    "--as-of",
-    metavar="RUN|TIME|SNAPSHOT",
-    help="The lake as that run left it, as it was at that time (ISO 8601, UTC), or by number.",
-)
 wait_option = click.option(
     "--wait/--no-wait",
     default=True,
     show_default=True,
     help="Wait while another run writes to the lake.",
+)
+as_of_option = click.option(
+    "--as-of",
+    metavar="RUN|TIME|SNAPSHOT",
+    help="The lake as that run left it, as it was at that time (ISO 8601, UTC), or by number.",
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 verbose_option = click.option(

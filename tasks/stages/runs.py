@@ -158,7 +158,7 @@ def finish_run(
 
 
 def _last_snapshot(lake: Lake) -> Snapshot | None:
-    """Return the last snapshot; a migration's is of an older layout."""
+    """Return the last snapshot, of whatever layout: a migration ends here, too."""
     numbers = lake.snapshots()
     return lake.any_snapshot(numbers[-1]) if numbers else None
 

@@ -76,6 +76,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="write the result as JSON")
     chosen = parser.parse_args()
     tally, began = Tally(), time.monotonic()
+    facts = machine()  # before the first kill: the commit that is loaded, not one made meanwhile
     folder = Path(tempfile.mkdtemp(prefix="latentlake-storm-"))
     try:
         with Forks() as forks:
@@ -89,7 +90,7 @@ def main() -> int:
             "command": f"python -m tests.faults.storm --kills {chosen.kills} --seed {chosen.seed}",
             "kills_in_all": tally.kills.total(),
             "seconds": round(time.monotonic() - began, 1),
-            "machine": machine(),
+            "machine": facts,
         }
         chosen.output.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", "utf-8")
     return 0 if tally.is_clean else 1

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from data.disk import refusal, writing_to
+from data.lake import Lake, table_of
+from data.undo import whole_or_undone
 from latentlake.errors import LakeNotWritableError
 from tests.faults.forks import Attempt, Forks
 from tests.faults.lakes import ROOT, check_snapshot, make_project, orphans, run_whole, state_of
@@ -109,8 +111,6 @@ def command(project: Project, *arguments: str) -> subprocess.CompletedProcess[st
 def test_a_stage_that_fails_is_undone_at_once(
     tmp_path: Path, forks: Forks, uninterrupted: Uninterrupted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from data.lake import Lake
-
     project = make_project(tmp_path / "project")
     real = Lake.upsert
 
@@ -127,6 +127,24 @@ def test_a_stage_that_fails_is_undone_at_once(
     assert not (project.lake.root / "undo.json").exists()
     assert forks.run(Attempt(str(project.folder))).codes == (0,)
     assert state_of(project.lake) == uninterrupted.built
+
+
+def test_a_stage_cannot_begin_inside_another(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    rows = table_of("items", [{"item_id": "a"}])
+
+    def nest() -> None:
+        with whole_or_undone(lake, "outer"):
+            lake.upsert("items", rows, "run")
+            with whole_or_undone(lake, "inner"):
+                pass
+
+    with pytest.raises(RuntimeError, match="inner begins"):
+        nest()
+    assert lake.read("items").num_rows == 0
+    with whole_or_undone(lake, "again"):
+        lake.upsert("items", rows, "run")
+    assert lake.read("items").num_rows == 1
 
 
 @pytest.mark.parametrize(

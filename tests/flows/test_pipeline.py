@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
 
 from data.catalog import connect
 from flows.embed import embed
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 def artifact(key: str) -> Artifact:
     named = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
     with get_client(sync_client=True) as client:
-        return client.read_artifacts(artifact_filter=named)[-1]
+        # Without an order the server goes by id, and ids are random.
+        return client.read_artifacts(artifact_filter=named, sort=ArtifactSort.CREATED_DESC)[0]
 
 
 def config(project: Project) -> str:

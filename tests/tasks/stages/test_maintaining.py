@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -20,10 +21,11 @@ import pytest
 from data.catalog import CATALOG_NAME, connect, write_catalog
 from data.commits import retrying_commit
 from data.lake import table_of
+from data.locking import sole_writer
 from data.maintenance.vacuuming import Retention, carry_out, plan_vacuum
 from data.shards import shard_paths, write_shard
 from data.vectors import vectors_of
-from latentlake.errors import SchemaVersionError
+from latentlake.errors import LakeBusyError, SchemaVersionError
 from models.indexes.vector_index import VectorIndex
 from tasks.stages.indexing import INDEX_FILE
 from tasks.stages.maintaining import (
@@ -33,6 +35,7 @@ from tasks.stages.maintaining import (
     migrate_lake,
     needs_migration,
     restore_lake,
+    vacuum_lake,
 )
 from tasks.stages.runs import begin_run
 from tasks.stages.searching import SearchQuery, search
@@ -441,3 +444,33 @@ def test_a_lake_of_a_newer_version_is_refused(built: Project) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 9, "news": 1}))
     with pytest.raises(SchemaVersionError, match="update this one"):
         built.lake.snapshot()
+
+
+def test_vacuum_takes_an_unfinished_stage_back_before_it_judges(built: Project) -> None:
+    """The note of a stage that died names versions that neither a snapshot nor the present has."""
+    lake = built.lake
+    rows = table_of("runs", [{"run_id": "finished stage of a run that is not published"}])
+    lake.upsert("runs", rows, "r")
+    wanted = lake.files("runs")
+    note = {"stage": "dead", "versions": lake.versions()}
+    lake.delete("runs", rows.select(["run_id"]), "r")
+    (lake.root / "undo.json").write_text(json.dumps(note))
+    for path in lake.root.rglob("*"):
+        os.utime(path, (0, 0))
+    vacuum_lake(lake, Retention(grace_hours=0))
+    assert lake.files("runs") == wanted
+    assert all(Path(path).exists() for path in wanted)
+    assert not (lake.root / "undo.json").exists()
+    assert problems(built) == ""
+
+
+def test_a_busy_lake_is_not_maintained(built: Project) -> None:
+    with sole_writer(built.lake.root, "run"):
+        for call in (
+            lambda: vacuum_lake(built.lake, Retention(), wait=False),
+            lambda: compact_lake(built.lake, built.settings, CompactionOptions(), wait=False),
+            lambda: restore_lake(built.lake, built.settings, built.lake.snapshot(1), wait=False),
+            lambda: migrate_lake(built.lake, built.settings, wait=False),
+        ):
+            with pytest.raises(LakeBusyError):
+                call()
