@@ -17,6 +17,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,7 @@ def compact_tables(lake: Lake, run_id: str) -> dict[str, int]:
         table = lake.delta(f"tables/{name}")
         if table is None or len(table.file_uris()) < FEW_FILES * _partitions(table):
             continue
-        metrics = retrying_commit(lambda table=table: _optimise(table, run_id), "compacted table")  # type: ignore[misc]
+        metrics = retrying_commit(partial(_optimise, table, run_id), "compacted table")
         if metrics["numFilesRemoved"]:
             lost[name] = int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
     return lost
@@ -140,8 +141,7 @@ def _partitions(table: DeltaTable) -> int:
 
 def _optimise(table: DeltaTable, run_id: str) -> dict[str, int]:
     table.update_incremental()
-    properties = signed(run_id)
-    metrics: dict[str, int] = table.optimize.compact(commit_properties=properties)
+    metrics: dict[str, int] = table.optimize.compact(commit_properties=signed(run_id))
     return metrics
 
 

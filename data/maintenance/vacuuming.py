@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from data.maintenance.needs import Needs, gather_needs
+from data.storage import sync
 from latentlake.errors import LakeNotFoundError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def carry_out(lake: Lake, removals: Sequence[Removal]) -> None:
     for removal in snapshots:
         (lake.root / removal.path).unlink(missing_ok=True)
     if snapshots:
-        _sync(lake.root / "snapshots")  # gone for good before the first of its files goes
+        sync(lake.root / "snapshots")  # gone for good before the first of its files goes
     for removal in removals:
         path = lake.root / removal.path
         path.unlink(missing_ok=True)
@@ -146,7 +147,9 @@ def _files(folders: Iterable[Path]) -> Iterator[Path]:
 def _is_temporary(path: Path) -> bool:
     """Say whether this is what a killed process left: see `data.storage` and index files."""
     name = path.name
-    return name.startswith("_tmp-") or (name.startswith(".") and name.endswith(".tmp"))
+    ours = name.startswith("_tmp-") or (name.startswith(".") and name.endswith(".tmp"))
+    # delta-rs writes beside the target, under its name and a number.
+    return ours or ".parquet#" in name or ("#" in name and path.parent.name == "_delta_log")
 
 
 def _is_older(path: Path, young: float) -> bool:
@@ -161,11 +164,3 @@ def _remove_empty(folder: Path, root: Path) -> None:
         except OSError:
             return
         folder = folder.parent
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,32 +1,36 @@
-"""Maintenance as runs: each leaves a row in `runs`, a snapshot of its own and a new catalog."""
+"""Maintenance that changes a lake: its only writer meanwhile, and, but for vacuum, a run.
+
+A run leaves a row in `runs`, a snapshot of its own and a new catalog.
+"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
 from data.catalog import current_spaces
-from data.locking import sole_writer
 from data.maintenance.compacting import compact_space, compact_tables
 from data.maintenance.mending import mend
 from data.maintenance.migrating import migrate_tables, plan_migration
 from data.maintenance.restoring import restore_tables
+from data.maintenance.vacuuming import carry_out, plan_vacuum
 from data.schemas import SCHEMA_VERSION
-from data.undo import whole_or_undone
 from tasks.stages.receipts import StageReceipt
 from tasks.stages.runs import begin_run, finish_run, new_run, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
     from data.lake import Lake, Snapshot
     from data.maintenance.findings import Finding
     from data.maintenance.migrating import Step
+    from data.maintenance.vacuuming import Removal, Retention
     from latentlake.settings import Settings
     from tasks.stages.runs import RunSummary
 
@@ -44,55 +48,52 @@ class CompactionOptions:
     drop_unused: bool = False
 
 
-def compact_lake(lake: Lake, settings: Settings, options: CompactionOptions) -> RunSummary:
+def vacuum_lake(lake: Lake, retention: Retention, *, wait: bool = True) -> list[Removal]:
+    """Remove what no kept snapshot needs, and return what that was.
+
+    Raises:
+        LakeNotFoundError: there is no snapshot.
+        LakeBusyError: another writer is at work, and `wait` is false.
+    """
+    lake.snapshot()
+    with writing(lake, "vacuum", wait=wait):
+        removals = plan_vacuum(lake, retention, datetime.now(UTC))
+        carry_out(lake, removals)
+    return removals
+
+
+def compact_lake(
+    lake: Lake, settings: Settings, options: CompactionOptions, *, wait: bool = True
+) -> RunSummary:
     """Join small shards and small files of tables.
 
     Raises:
         LakeNotFoundError: there is no snapshot yet.
+        LakeBusyError: another writer is at work, and `wait` is false.
         ShardError: a shard cannot be read, or belongs to another space.
     """
     lake.snapshot()
-    with writing(lake, "compact"):
-        return _compacted(lake, settings, options)
+    with writing(lake, "compact", wait=wait):
+        run = begin_run(lake, "compact")
+        receipts = list(_compacted(lake, settings, options, run.run_id))
+        return finish_run(lake, settings, run, receipts)
 
 
-def _compacted(lake: Lake, settings: Settings, options: CompactionOptions) -> RunSummary:
-    run = begin_run(lake, "compact")
-    receipts = []
-    rows = options.shard_rows or settings.run.shard_rows
-    used = _used_contents(lake) if options.drop_unused else None
-    for space in current_spaces(lake).values():
-        began = time.monotonic()
-        done = compact_space(lake, space.id, rows, run.run_id, used)
-        counts = asdict(done)
-        seconds = time.monotonic() - began
-        name = space.id.name
-        receipts.append(StageReceipt("compact", name, bool(done.removed), counts, seconds))
-    began = time.monotonic()
-    lost = compact_tables(lake, run.run_id)
-    seconds = time.monotonic() - began
-    receipts.append(StageReceipt("compact", "tables", bool(lost), lost, seconds))
-    return finish_run(lake, settings, run, receipts)
-
-
-def restore_lake(lake: Lake, settings: Settings, snapshot: Snapshot) -> RunSummary:
+def restore_lake(
+    lake: Lake, settings: Settings, snapshot: Snapshot, *, wait: bool = True
+) -> RunSummary:
     """Make an older state the current one, as a new snapshot.
 
     Raises:
+        LakeBusyError: another writer is at work, and `wait` is false.
         SchemaVersionError: the older state has another layout than this code's.
     """
-    with writing(lake, "restore"):
+    with writing(lake, "restore", wait=wait):
         began = time.monotonic()
         run = begin_run(lake, "restore")
-        with whole_or_undone(lake, "restore"):
-            tables = restore_tables(lake, snapshot, run.run_id)
-        receipt = StageReceipt(
-            "restore",
-            f"snapshot {snapshot.number}",
-            bool(tables),
-            {"tables": tables},
-            time.monotonic() - began,
-        )
+        tables = restore_tables(lake, snapshot, run.run_id)
+        seconds, subject = time.monotonic() - began, f"snapshot {snapshot.number}"
+        receipt = StageReceipt("restore", subject, bool(tables), {"tables": tables}, seconds)
         return finish_run(lake, settings, run, [receipt])
 
 
@@ -108,25 +109,28 @@ def needs_migration(lake: Lake) -> list[Step] | None:
     return steps if steps or is_old else None
 
 
-def migrate_lake(lake: Lake, settings: Settings, steps: list[Step]) -> RunSummary:
+def migrate_lake(lake: Lake, settings: Settings, *, wait: bool = True) -> RunSummary:
     """Bring a lake of an older layout to the present one.
 
     Raises:
+        LakeBusyError: another writer is at work, and `wait` is false.
         LakeError: it holds what no version has written.
+        SchemaVersionError: a table was written by a newer latentlake.
     """
-    with sole_writer(lake.root, "migrate"):
+    with writing(lake, "migrate", wait=wait):
         began = time.monotonic()
+        steps = needs_migration(lake)
         run = new_run("migrate", (lake.snapshots() or [0])[-1])
-        migrate_tables(lake, steps, run.run_id)
-        counts = {"tables": len(steps)}
+        migrate_tables(lake, steps or [], run.run_id)
+        counts = {"tables": len(steps or [])}
         seconds = time.monotonic() - began
-        receipt = StageReceipt("migrate", "lake", True, counts, seconds)  # noqa: FBT003
+        receipt = StageReceipt("migrate", "lake", steps is not None, counts, seconds)
         return finish_run(lake, settings, run, [receipt])
 
 
 def mend_lake(lake: Lake, settings: Settings, findings: Sequence[Finding]) -> RunSummary:
-    """Carry out what findings propose, where they do."""
-    with writing(lake, "mend"):
+    """Carry out what findings propose, where they do; the next run makes again what is missing."""
+    with writing(lake, "verify --mend"):
         began = time.monotonic()
         run = begin_run(lake, "mend")
         mends = [finding.mend for finding in findings if finding.mend is not None]
@@ -134,6 +138,21 @@ def mend_lake(lake: Lake, settings: Settings, findings: Sequence[Finding]) -> Ru
         counts = {"mended": len(mends)}
         receipt = StageReceipt("mend", "lake", changed, counts, time.monotonic() - began)
         return finish_run(lake, settings, run, [receipt])
+
+
+def _compacted(
+    lake: Lake, settings: Settings, options: CompactionOptions, run_id: str
+) -> Iterator[StageReceipt]:
+    rows = options.shard_rows or settings.run.shard_rows
+    used = _used_contents(lake) if options.drop_unused else None
+    for name, space in current_spaces(lake).items():
+        began = time.monotonic()
+        done = compact_space(lake, space.id, rows, run_id, used)
+        seconds = time.monotonic() - began
+        yield StageReceipt("compact", name, bool(done.removed), asdict(done), seconds)
+    began = time.monotonic()
+    lost = compact_tables(lake, run_id)
+    yield StageReceipt("compact", "tables", bool(lost), lost, time.monotonic() - began)
 
 
 def _used_contents(lake: Lake) -> pa.Array:

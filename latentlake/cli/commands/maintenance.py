@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from latentlake.cli.options import as_of_option, config_option, examples, output_options
+from latentlake.cli.options import (
+    as_of_option,
+    config_option,
+    examples,
+    output_options,
+    wait_option,
+)
 from latentlake.cli.output import Output, Result
 
 if TYPE_CHECKING:
@@ -41,16 +47,10 @@ if TYPE_CHECKING:
     help="Leave files alone that are younger: a run at work may be about to name them.",
 )
 @click.option("--yes", is_flag=True, help="Remove; without it this only says what would go.")
+@wait_option
 @config_option
 @output_options
-def vacuum(
-    keep_runs: int | None,
-    keep_days: float | None,
-    grace_hours: float,
-    yes: bool,
-    config: Path | None,
-    output: Output,
-) -> None:
+def vacuum(yes: bool, wait: bool, config: Path | None, output: Output, **rules: Any) -> None:
     """Remove what no kept snapshot needs.
 
     That is: snapshots beyond --keep-runs and --keep-days (without either all are kept, with both
@@ -58,18 +58,17 @@ def vacuum(
     needed, shards of runs that were killed, old indexes and models, plans and temporary files. Your
     sources are never touched.
     """
-    from contextlib import nullcontext
     from datetime import UTC, datetime
 
-    from data.locking import sole_writer
-    from data.maintenance.vacuuming import Retention, carry_out, plan_vacuum
+    from data.maintenance.vacuuming import Retention, plan_vacuum
+    from tasks.stages.maintaining import vacuum_lake
 
     lake, _ = _open(config)
-    retention = Retention(keep_runs, keep_days, grace_hours)
-    with sole_writer(lake.root, "vacuum") if yes else nullcontext():
+    retention = Retention(**rules)
+    if yes:
+        removals = vacuum_lake(lake, retention, wait=wait)
+    else:
         removals = plan_vacuum(lake, retention, datetime.now(UTC))
-        if yes:
-            carry_out(lake, removals)
     output.write(_removal_result(removals, done=yes))
 
 
@@ -83,8 +82,9 @@ def vacuum(
 @click.option(
     "--drop-unused", is_flag=True, help="Leave out vectors of contents that no item has any more."
 )
+@wait_option
 @config_option
-def compact(shard_rows: int | None, drop_unused: bool, config: Path | None) -> None:
+def compact(shard_rows: int | None, drop_unused: bool, wait: bool, config: Path | None) -> None:
     """Join many small shards and files into few.
 
     Contents, vectors and their order stay as they are, bit for bit, so nothing is built anew.
@@ -93,13 +93,14 @@ def compact(shard_rows: int | None, drop_unused: bool, config: Path | None) -> N
     from tasks.stages.maintaining import CompactionOptions, compact_lake
 
     options = CompactionOptions(shard_rows, drop_unused)
-    _tell(compact_lake(*_open(config), options))
+    _tell(compact_lake(*_open(config), options, wait=wait))
 
 
 @click.command(epilog=examples("latentlake restore 12", "latentlake restore 2026-03-01T12:00"))
 @click.argument("state", metavar="RUN|TIME|SNAPSHOT")
+@wait_option
 @config_option
-def restore(state: str, config: Path | None) -> None:
+def restore(state: str, wait: bool, config: Path | None) -> None:
     """Make an older state the current one.
 
     It becomes a new snapshot: history is kept, and the states in between can be restored, too. The
@@ -109,7 +110,7 @@ def restore(state: str, config: Path | None) -> None:
     from tasks.stages.maintaining import restore_lake
 
     lake, settings = _open(config)
-    _tell(restore_lake(lake, settings, resolve_snapshot(lake, state)))
+    _tell(restore_lake(lake, settings, resolve_snapshot(lake, state), wait=wait))
 
 
 @click.command(
@@ -156,8 +157,9 @@ def verify(
 
 @click.command(epilog=examples("latentlake migrate", "latentlake migrate --yes"))
 @click.option("--yes", is_flag=True, help="Migrate; without it this only says what would be done.")
+@wait_option
 @config_option
-def migrate(yes: bool, config: Path | None) -> None:
+def migrate(yes: bool, wait: bool, config: Path | None) -> None:
     """Bring a lake of an older version to this one's layout.
 
     Tables and shards are written anew beside the old ones, and a new snapshot shows them; older
@@ -176,7 +178,7 @@ def migrate(yes: bool, config: Path | None) -> None:
     for step in steps:
         click.echo(f"  {step.folder}")
     if yes:
-        _tell(migrate_lake(lake, settings, steps))
+        _tell(migrate_lake(lake, settings, wait=wait))
     else:
         click.echo("'latentlake migrate --yes' does it.")
 

@@ -20,7 +20,7 @@ from data.maintenance.vacuuming import Retention, carry_out, kept_snapshots, pla
 from latentlake.errors import LakeNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.data.maintenance.conftest import Toy
 
@@ -191,7 +191,9 @@ def test_snapshots_are_kept_by_either_rule(toy: Toy) -> None:
     assert numbers(keep_runs=1, keep_days=1) == [1, 2, 3, 4]
 
 
-def test_a_crash_at_any_removal_leaves_a_valid_lake(toy: Toy, tmp_path: Path) -> None:
+def test_a_crash_at_any_removal_leaves_a_valid_lake(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for n in range(3):
         toy.run({"a": str(n), "b": str(n + 1)})
     garbage(toy)
@@ -199,10 +201,21 @@ def test_a_crash_at_any_removal_leaves_a_valid_lake(toy: Toy, tmp_path: Path) ->
     assert len(planned) > 8
     whole = tmp_path / "whole"
     shutil.copytree(toy.root, whole)
-    for cut in range(len(planned) + 1):
+    unlink = Path.unlink
+    for cut in range(len(planned)):
+        left = iter(range(cut))
+
+        def dying(path: Path, missing_ok: bool = False, left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise InterruptedError
+            unlink(path, missing_ok=missing_ok)
+
         shutil.rmtree(toy.root)
         shutil.copytree(whole, toy.root)
-        carry_out(toy.lake, planned[:cut])
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", dying)
+            with pytest.raises(InterruptedError):
+                carry_out(toy.lake, planned)
         toy.assert_kept_snapshots_are_whole()
         carry_out(toy.lake, plan_vacuum(toy.lake, Retention(keep_runs=1, grace_hours=0), NOW))
         assert toy.lake.snapshots() == [3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -20,10 +21,11 @@ import pytest
 from data.catalog import CATALOG_NAME, connect, write_catalog
 from data.commits import retrying_commit
 from data.lake import table_of
+from data.locking import sole_writer
 from data.maintenance.vacuuming import Retention, carry_out, plan_vacuum
 from data.shards import shard_paths, write_shard
 from data.vectors import vectors_of
-from latentlake.errors import SchemaVersionError
+from latentlake.errors import LakeBusyError, SchemaVersionError
 from models.indexes.vector_index import VectorIndex
 from tasks.stages.indexing import INDEX_FILE
 from tasks.stages.maintaining import (
@@ -33,6 +35,7 @@ from tasks.stages.maintaining import (
     migrate_lake,
     needs_migration,
     restore_lake,
+    vacuum_lake,
 )
 from tasks.stages.runs import begin_run
 from tasks.stages.searching import SearchQuery, search
@@ -41,7 +44,7 @@ from tasks.stages.verifying import verify_lake
 from tests.tasks.conftest import Project, make_project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from data.catalog import SpaceRow
     from data.lake import Snapshot
@@ -328,37 +331,31 @@ def test_restoring_the_present_state_does_nothing(built: Project) -> None:
     assert not restore_lake(built.lake, built.settings, built.lake.snapshot()).changed
 
 
-@pytest.mark.slow
-def test_a_restore_that_is_killed_anywhere_can_be_run_over(
+def test_a_restore_that_fails_anywhere_changes_nothing(
     built: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed before its n-th commit, then a run: it ends where a run without the restore ends."""
-
-    class KilledError(Exception):
-        pass
-
-    original, name = retrying_commit, "data.maintenance.restoring.retrying_commit"
-    for survived in (1, 3, 7):
+    expected, versions = dump(built, built.lake.snapshot()), built.lake.versions()
+    for survived in (0, 1, 4, 7):
         commits = iter(range(100))
 
-        def killed(
-            commit: Callable[[], object], point: str, n: int = survived, c: object = commits
+        def failing(
+            commit: Callable[[], object], name: str, n: int = survived, c: Iterator[int] = commits
         ) -> object:
-            if next(c) >= n:  # type: ignore[call-overload]
-                raise KilledError
-            return original(commit, point)
+            if next(c) >= n:
+                raise InterruptedError
+            return retrying_commit(commit, name)
 
-        monkeypatch.setattr(name, killed)
-        expected = dump(built, built.lake.snapshot())
-        with pytest.raises(KilledError):
-            restore_lake(built.lake, built.settings, built.lake.snapshot(1))
+        with monkeypatch.context() as patched:
+            patched.setattr("data.maintenance.restoring.retrying_commit", failing)
+            with pytest.raises(InterruptedError):
+                restore_lake(built.lake, built.settings, built.lake.snapshot(1))
+        assert not (built.folder / "lake/undo.json").exists()
+        assert set(built.lake.versions()) == set(versions)
         assert dump(built, built.lake.snapshot()) == expected
-        monkeypatch.setattr(name, original)
-        built.run()
-        assert problems(built) == ""
-        seen = dump(built, built.lake.snapshot())
-        assert seen["embeddings_words"] == expected["embeddings_words"]
-        assert seen["clusters"] == expected["clusters"]
+        # What is committed now is what was: a run finds no news in the sources.
+        receipts = [built.ingest("notes"), built.embed("words")[1]]
+        assert not any(receipt.changed for receipt in receipts)
+    assert problems(built) == ""
 
 
 def age(project: Project) -> None:
@@ -403,7 +400,7 @@ def test_a_lake_of_version_0_is_migrated(built: Project) -> None:
     steps = needs_migration(built.lake)
     assert steps is not None
     assert len(steps) == len(built.lake.table_folders())
-    migrate_lake(built.lake, built.settings, steps)
+    migrate_lake(built.lake, built.settings)
     assert needs_migration(built.lake) is None
     assert [f for f in verify_lake(built.lake) if not f.subject.startswith("snapshot ")] == []
     assert dump(built, built.lake.snapshot()) == expected
@@ -435,7 +432,7 @@ def test_a_migration_that_is_killed_anywhere_goes_on(
         if steps is None:
             break
         try:
-            migrate_lake(built.lake, built.settings, steps)
+            migrate_lake(built.lake, built.settings)
         except KeyboardInterrupt:
             continue
     assert needs_migration(built.lake) is None
@@ -447,3 +444,33 @@ def test_a_lake_of_a_newer_version_is_refused(built: Project) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 9, "news": 1}))
     with pytest.raises(SchemaVersionError, match="update this one"):
         built.lake.snapshot()
+
+
+def test_vacuum_takes_an_unfinished_stage_back_before_it_judges(built: Project) -> None:
+    """The note of a stage that died names versions that neither a snapshot nor the present has."""
+    lake = built.lake
+    rows = table_of("runs", [{"run_id": "finished stage of a run that is not published"}])
+    lake.upsert("runs", rows, "r")
+    wanted = lake.files("runs")
+    note = {"stage": "dead", "versions": lake.versions()}
+    lake.delete("runs", rows.select(["run_id"]), "r")
+    (lake.root / "undo.json").write_text(json.dumps(note))
+    for path in lake.root.rglob("*"):
+        os.utime(path, (0, 0))
+    vacuum_lake(lake, Retention(grace_hours=0))
+    assert lake.files("runs") == wanted
+    assert all(Path(path).exists() for path in wanted)
+    assert not (lake.root / "undo.json").exists()
+    assert problems(built) == ""
+
+
+def test_a_busy_lake_is_not_maintained(built: Project) -> None:
+    with sole_writer(built.lake.root, "run"):
+        for call in (
+            lambda: vacuum_lake(built.lake, Retention(), wait=False),
+            lambda: compact_lake(built.lake, built.settings, CompactionOptions(), wait=False),
+            lambda: restore_lake(built.lake, built.settings, built.lake.snapshot(1), wait=False),
+            lambda: migrate_lake(built.lake, built.settings, wait=False),
+        ):
+            with pytest.raises(LakeBusyError):
+                call()
