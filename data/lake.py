@@ -20,10 +20,11 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import CommitFailedError
 
 from data.schemas import TABLES, TableSchema
+from data.space_files import commit_space_file, write_space_file
 from data.storage import create_exclusively
 from latentlake.errors import ConfigError, LakeError, LakeNotFoundError
 
@@ -179,17 +180,10 @@ class Lake:
     def replace_space(self, name: str, space: str, rows: pa.Table, run_id: str) -> None:
         """Replace all rows of one space in a table that is partitioned by space, in one commit."""
         schema = TABLES[name]
-
-        def commit() -> None:
-            write_deltalake(
-                self._ready(schema),
-                rows.cast(schema.columns),
-                mode="overwrite",
-                predicate=f"space = '{space}'",
-                commit_properties=_signed(run_id),
-            )
-
-        retrying_commit(commit)
+        added = write_space_file(self.place(name), space, rows.cast(schema.columns), run_id)
+        retrying_commit(
+            lambda: commit_space_file(self._ready(schema), schema, space, added, run_id)
+        )
 
     def _ready(self, schema: TableSchema) -> Delta:
         return DeltaTable.create(

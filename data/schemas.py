@@ -154,6 +154,20 @@ NEIGHBOURS = TableSchema(
     per_space=True,
 )
 
+PAIRS = TableSchema(
+    "pairs",
+    pa.schema(
+        [
+            ("space", pa.string()),
+            ("first", pa.string()),
+            ("second", pa.string()),
+            ("similarity", pa.float32()),
+        ]
+    ),
+    key=("space", "first", "second"),
+    per_space=True,
+)
+
 DUPLICATES = TableSchema(
     "duplicates",
     pa.schema(
@@ -200,6 +214,13 @@ CLUSTER_SUMMARY = TableSchema(
             ("terms", _STRINGS),
         ]
     ),
+    key=("space", "cluster_id"),
+    per_space=True,
+)
+
+CENTROIDS = TableSchema(
+    "centroids",
+    pa.schema([("space", pa.string()), ("cluster_id", pa.int32()), ("centroid", _FLOATS)]),
     key=("space", "cluster_id"),
     per_space=True,
 )
@@ -251,9 +272,11 @@ TABLES: dict[str, TableSchema] = {
         SPACES,
         BUILDS,
         NEIGHBOURS,
+        PAIRS,
         DUPLICATES,
         CLUSTERS,
         CLUSTER_SUMMARY,
+        CENTROIDS,
         ANOMALIES,
         RUNS,
     )
