@@ -28,10 +28,8 @@ if TYPE_CHECKING:
     from models.indexes.row_view import Searchable
     from models.types import Matrix, Metric, RowIds, Vectors
 
-REVERSE_FLOPS: Final = 2e11
-"""Up to a second of brute force on two cores: every row against the batch."""
-REVERSE_WIDTH: Final = 8
-"""Beyond that, a new row is offered to the lists of its 8 k nearest rows."""
+OFFER_WIDTH: Final = 8
+"""Through an index, a new row is offered to the lists of its 8 k nearest rows."""
 DEFAULTS: Final = GraphOptions()
 MOST_CHANGED: Final = 0.3
 """With more rows new or torn, a rebuilt graph costs little more."""
@@ -80,10 +78,10 @@ def update_graph(
 ) -> GraphUpdate:
     """Search for the rows that have no whole list, and let new rows enter the lists of others.
 
-    A row is looked for by brute force where the whole graph would be, else through the index. Each
-    other row is compared with the new ones by brute force up to `REVERSE_FLOPS`; in larger sets a
-    new row is offered to its nearest rows only. So the result is that of `build_graph`: exactly
-    where that one is exact, else up to the index's recall, which is measured again on a sample.
+    Where `build_graph` would be exact, rows are looked for by brute force, and every other row is
+    compared with the new ones: the result is the same graph. Else the index is asked, and a new row
+    is offered to the lists of its nearest rows; the recall is measured again on a sample. (Measured
+    at 100k x 100 with 1 % new: comparing all rows instead took ten times as long.)
 
     Args:
         vectors: all rows.
@@ -107,12 +105,11 @@ def update_graph(
         lists.rows[rows], lists.similarities[rows] = found.rows, found.similarities
     changed[searched] = True
     closed = changed.copy()
-    flops = 2.0 * vectors.rows * old.fresh.size * vectors.dim
     for rows, queries in _blocks(vectors, old.fresh):
         offers = (
             _all_offers(vectors, rows, queries, lists, old.metric)
-            if used is None or flops <= REVERSE_FLOPS
-            else _nearby_offers(used.search(queries, REVERSE_WIDTH * lists.rows.shape[1]), rows)
+            if used is None
+            else _nearby_offers(used.search(queries, OFFER_WIDTH * lists.rows.shape[1]), rows)
         )
         for to, offered in offers:
             changed[_enter(lists, closed, to, offered)] = True

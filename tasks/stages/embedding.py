@@ -154,7 +154,11 @@ def commit_embedding(
     rejected = {bad.content_id: bad for receipt in receipts for bad in receipt.rejected}
     refused = pa.array(list(rejected), pa.string())
     live = ~pc.field("deleted")
-    places = lake.read("items", where=live, within=("content_id", refused)).to_pylist()
+    places = (
+        lake.read("items", where=live, within=("content_id", refused)).to_pylist()
+        if rejected
+        else []
+    )
     at = datetime.now(UTC)
     rows = [_quarantined(item, rejected[item["content_id"]], space, run_id, at) for item in places]
     lake.upsert("quarantine", table_of("quarantine", rows), run_id)
