@@ -16,7 +16,7 @@ from tasks.stages.reporting import report_space
 from tasks.stages.spaces import known_space, space_vectors
 
 if TYPE_CHECKING:
-    from conftest import Project
+    from tests.tasks.conftest import Project
 
 BATCHES = [
     ("some new", range(60, 70), ()),
