@@ -132,7 +132,7 @@ def _search(
 def measured_recall(
     vectors: Vectors, found: Neighbours, metric: Metric, options: GraphOptions
 ) -> RecallEstimate:
-    """Measure a graph's recall on sampled rows, in four passes over the vectors.
+    """Measure a graph's recall on sampled rows, in three passes over the vectors.
 
     Args:
         vectors: all rows.

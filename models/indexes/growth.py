@@ -19,7 +19,7 @@ MOST_GROWTH: Final = 1.5
 MOST_DEAD: Final = 0.3
 """Dead rows cost memory, and every search passes them over."""
 RECALL_QUERIES: Final = 250
-"""A quarter of what a new index is measured with: four passes over the vectors, few products."""
+"""A quarter of what a new index is measured with: three passes over the vectors, few products."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def reason_to_retrain(growth: Growth, dim: int, metric: Metric) -> str | None:
 def remeasure(
     index: Searchable, vectors: Vectors, metric: Metric, k: int, seed: int
 ) -> RecallEstimate:
-    """Measure recall@k on a few hundred rows, in four passes over the vectors.
+    """Measure recall@k on a few hundred rows, in three passes over the vectors.
 
     The rows are drawn from all, so some have been seen by the training.
 
