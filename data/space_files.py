@@ -1,7 +1,8 @@
 """One space's rows of a partitioned table, written as one Parquet file and committed in its place.
 
 Measured on 100k neighbour lists: the file is written in 0.2 s, where delta-rs's own overwrite takes
-1.0 s and its merge of a tenth of the rows 1.7 s. Ids are digests, so neither dictionary nor compression would pay.
+1.0 s and its merge of a tenth of the rows 1.7 s. Ids are digests, so neither dictionary nor
+compression would pay.
 """
 
 from __future__ import annotations
