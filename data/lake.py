@@ -8,33 +8,26 @@ created with put-if-absent, so snapshots are in one order, and readers take the 
 from __future__ import annotations
 
 import json
-import logging
-import random
-import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
-from deltalake.exceptions import CommitFailedError
 
+from data.commits import file_paths, open_delta, retrying_commit
 from data.schemas import TABLES, TableSchema
-from data.storage import create_exclusively
+from data.stores import LocalStore, open_dataset, open_store
 from latentlake.errors import ConfigError, LakeError, LakeNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from deltalake import DeltaTable as Delta
 
-logger = logging.getLogger(__name__)
-Result = TypeVar("Result")
-_COMMIT_TRIES = 8
 _HIVE = ds.partitioning(pa.schema([("space", pa.string())]), flavor="hive")
 
 
@@ -56,28 +49,40 @@ class Snapshot:
 
 
 class Lake:
-    """All tables under one root. Cheap to make: nothing is read until it is asked for."""
+    """All tables under one root. Cheap to make: nothing is read until it is asked for.
+
+    Attributes:
+        store: the door to its files, in a folder or on S3.
+    """
 
     def __init__(self, root: str) -> None:
-        if "://" in root:
-            raise ConfigError(f"lake root '{root}': this version keeps its lake in a local folder.")
-        if "%" in root:
-            # delta-rs decodes percent signs in local paths and then looks in another folder.
-            raise ConfigError(f"lake root '{root}': a percent sign cannot be part of it.")
-        self.root = Path(root)
+        self.store = open_store(root)
+
+    @property
+    def uri(self) -> str:
+        """The root as people and SQL read it: an absolute path or an `s3://` URL."""
+        return self.store.uri
+
+    @property
+    def root(self) -> Path:
+        """The root's folder, for what only works on this machine's disk.
+
+        Raises:
+            ConfigError: the lake is on S3.
+        """
+        if not isinstance(self.store, LocalStore):
+            raise ConfigError(f"{self.uri}: this works for lakes in a local folder only.")
+        return self.store.root
 
     # Tables --------------------------------------------------------------------------------------
 
     def place(self, name: str) -> Path:
-        """Return the folder of a table, by its name in `data.schemas`."""
+        """Return the folder of a table of a local lake, by its name in `data.schemas`."""
         return self.root / "tables" / name
 
     def delta(self, folder: str, version: int | None = None) -> Delta | None:
         """Open a Delta table by its folder under the root, or return None if there is none."""
-        path = self.root / folder
-        if version is None and not DeltaTable.is_deltatable(str(path)):
-            return None
-        return DeltaTable(str(path), version=version)
+        return open_delta(self.store, folder, version)
 
     def files(self, name: str, snapshot: Snapshot | None = None) -> list[str]:
         """Return the Parquet files of a table, in a snapshot or as of now."""
@@ -111,7 +116,7 @@ class Lake:
             empty = schema.empty_table()
             return empty.select(columns) if columns else empty
         partitioning = _HIVE if TABLES[name].per_space else None
-        dataset = ds.dataset(files, schema=schema, format="parquet", partitioning=partitioning)
+        dataset = open_dataset(files, schema, partitioning)
         if within is None:
             return _matching(dataset, where, columns or schema.names)
         # A list cannot be pushed down at all: see `_matching`.
@@ -153,7 +158,7 @@ class Lake:
             )
             merge.when_matched_update(changed).when_not_matched_insert_all().execute()
 
-        retrying_commit(commit)
+        retrying_commit(commit, self.store.address(f"tables/{name}"))
         return int(rows.num_rows)
 
     def delete(self, name: str, ids: pa.Table, run_id: str) -> None:
@@ -174,7 +179,7 @@ class Lake:
             )
             merge.when_matched_delete().execute()
 
-        retrying_commit(commit)
+        retrying_commit(commit, self.store.address(f"tables/{name}"))
 
     def replace_space(self, name: str, space: str, rows: pa.Table, run_id: str) -> None:
         """Replace all rows of one space in a table that is partitioned by space, in one commit."""
@@ -189,21 +194,25 @@ class Lake:
                 commit_properties=_signed(run_id),
             )
 
-        retrying_commit(commit)
+        retrying_commit(commit, self.store.address(f"tables/{name}"))
 
     def _ready(self, schema: TableSchema) -> Delta:
         return DeltaTable.create(
-            str(self.place(schema.name)),
+            self.store.address(f"tables/{schema.name}"),
             schema=Schema.from_arrow(schema.columns),
             mode="ignore",
             partition_by=["space"] if schema.per_space else None,
+            storage_options=self.store.delta_options,
         )
 
     # Snapshots -----------------------------------------------------------------------------------
 
     def snapshots(self) -> list[int]:
         """Return the numbers of all snapshots, in order."""
-        return sorted(int(path.stem) for path in (self.root / "snapshots").glob("[0-9]*.json"))
+        names = (PurePosixPath(file.name) for file in self.store.files("snapshots"))
+        return sorted(
+            int(name.stem) for name in names if name.suffix == ".json" and name.stem.isdigit()
+        )
 
     def snapshot(self, number: int | None = None) -> Snapshot:
         """Return a snapshot; by default the last one.
@@ -215,12 +224,13 @@ class Lake:
         if number is None:
             numbers = self.snapshots()
             if not numbers:
-                raise LakeNotFoundError(str(self.root))
+                raise LakeNotFoundError(self.uri)
             number = numbers[-1]
-        path = self._snapshot_path(number)
-        if not path.is_file():
-            raise LakeError(f"{self.root}: no snapshot {number}.")
-        return Snapshot(**json.loads(path.read_text("utf-8")))
+        try:
+            content = self.store.read(_snapshot_name(number))
+        except FileNotFoundError:
+            raise LakeError(f"{self.uri}: no snapshot {number}.") from None
+        return Snapshot(**json.loads(content))
 
     def commit_snapshot(self, run_id: str) -> Snapshot:
         """Make the tables' present versions the lake's new state, in one atomic step."""
@@ -233,24 +243,16 @@ class Lake:
                 versions=self._versions(),
             )
             content = json.dumps(asdict(snapshot), indent=1).encode()
-            if create_exclusively(self._snapshot_path(number), content):
+            if self.store.create(_snapshot_name(number), content):
                 return snapshot
 
     def _versions(self) -> dict[str, int]:
-        folders = [path.parent for path in self.root.glob("tables/*/_delta_log")]
-        folders += [path.parent for path in self.root.glob("embeddings/*/*/_delta_log")]
-        return {
-            folder.relative_to(self.root).as_posix(): DeltaTable(str(folder)).version()
-            for folder in sorted(folders)
-        }
-
-    def _snapshot_path(self, number: int) -> Path:
-        return self.root / "snapshots" / f"{number:012d}.json"
-
-
-def file_paths(table: Delta) -> list[str]:
-    """Return the local paths of a Delta table's files, sorted; delta-rs gives them URL-encoded."""
-    return sorted(unquote(uri) for uri in table.file_uris())
+        below = self.store.folders
+        folders = [f"tables/{table}" for table in below("tables")]
+        for space in below("embeddings"):
+            folders += [f"embeddings/{space}/{one}" for one in below(f"embeddings/{space}")]
+        tables = {folder: self.delta(folder) for folder in sorted(folders)}
+        return {folder: table.version() for folder, table in tables.items() if table is not None}
 
 
 def _matching(dataset: ds.Dataset, where: ds.Expression | None, columns: list[str]) -> pa.Table:
@@ -279,15 +281,5 @@ def _signed(run_id: str) -> CommitProperties:
     return CommitProperties(custom_metadata={"run_id": run_id})
 
 
-def retrying_commit(commit: Callable[[], Result]) -> Result:
-    """Call again when another writer's commit came first (Delta's optimistic concurrency)."""
-    for attempt in range(_COMMIT_TRIES):
-        try:
-            return commit()
-        except CommitFailedError:
-            if attempt == _COMMIT_TRIES - 1:
-                raise
-            pause_s = 0.05 * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311  jitter
-            logger.info("commit conflict, trying again", extra={"attempt": attempt})
-            time.sleep(pause_s)
-    raise AssertionError  # the loop returns or raises
+def _snapshot_name(number: int) -> str:
+    return f"snapshots/{number:012d}.json"

@@ -10,6 +10,8 @@
     ├── LakeError                       the lake's files are not what they should be
     │   ├── LakeNotFoundError           there is no lake at this root yet
     │   ├── ShardError                  a shard's footer, schema or digest is wrong
+    │   ├── StoreError                  S3 refused: no such bucket, no permission
+    │   │   └── StoreUnavailableError   S3 did not answer, however often it was asked
     │   └── SpaceMismatchError          two models would meet in one space
     └── QueryError                      a search or SQL statement that cannot be answered
 
@@ -93,6 +95,25 @@ class ShardError(LakeError):
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"{path}: {reason}")
+
+
+class StoreError(LakeError):
+    """S3 refused a request for a reason that trying again does not change."""
+
+    def __init__(self, place: str, reason: str, remedy: str = "") -> None:
+        self.place, self.reason = place, reason
+        way_out = remedy or "Check the bucket's name, its region and what your credentials allow."
+        super().__init__(f"{place}: S3 says {reason}. {way_out}")
+
+
+class StoreUnavailableError(StoreError):
+    """S3 gave no usable answer within all tries; nothing is half done, so run again."""
+
+    def __init__(self, place: str, reason: str, tries: int) -> None:
+        self.tries = tries
+        super().__init__(
+            place, f"{reason}, {tries} times", "It may pass: run the same command again."
+        )
 
 
 class SpaceMismatchError(LakeError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,7 +29,7 @@ from data.shards import (
     shard_paths,
     write_shard,
 )
-from data.storage import replacing
+from data.stores import readable
 from latentlake.errors import BadInputError, EncodeError
 from latentlake.progress import report_progress
 from tasks.stages.contents import ContentGoneError, ContentRef, Load, payloads_of, unique_contents
@@ -40,7 +39,6 @@ from tasks.stages.spaces import active_items, live_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from data.catalog import SpaceRow
     from latentlake.settings import Settings
@@ -58,7 +56,7 @@ class ShardGroup:
     """Shards that one task encodes: they share files, which are then streamed once.
 
     Attributes:
-        plan: the plan's file.
+        plan: the plan's file, by its name in the lake.
         first: row of the plan where the group begins.
         rows: how many rows it has.
         shards: their names, in order.
@@ -103,10 +101,10 @@ def plan_embedding(lake: Lake, settings: Settings, space: SpaceRow) -> EmbedPlan
     rows = settings.run.shard_rows
     chunks = [refs[start : start + rows] for start in range(0, len(refs), rows)]
     names = [shard_name(space.id, [ref.content_id for ref in chunk]) for chunk in chunks]
-    path = _work(lake, space) / f"{names[0]}-{len(names)}.plan"
-    with replacing(path) as temporary:
+    name = f"{_work(space)}/{names[0]}-{len(names)}.plan"
+    with lake.store.writing(name) as temporary:
         pq.write_table(_plan_table(names, chunks), temporary)
-    return EmbedPlan(tuple(_groups(str(path), names, chunks)), len(refs))
+    return EmbedPlan(tuple(_groups(name, names, chunks)), len(refs))
 
 
 def encode_group(
@@ -116,9 +114,10 @@ def encode_group(
 
     Safe to repeat: a shard is written whole, under a name that its plan determines.
     """
-    plan = pq.read_table(group.plan).slice(group.first, group.rows).to_pylist()
-    folder = lake.root / space.id.folder
-    receipts = {name: finished_shard(folder / name, space.id) for name in group.shards}
+    stored = readable(lake.store.address(group.plan))
+    plan = pq.read_table(stored).slice(group.first, group.rows).to_pylist()
+    place = {name: lake.store.address(f"{space.id.folder}/{name}") for name in group.shards}
+    receipts = {name: finished_shard(place[name], space.id) for name in group.shards}
     todo: dict[str, list[ContentRef]] = {name: [] for name in group.shards if not receipts[name]}
     for row in plan:
         name = row.pop("shard")
@@ -135,7 +134,7 @@ def encode_group(
             if receipts[name]:
                 continue  # only contents that have gone come after their shard
             receipts[name] = write_shard(
-                folder / name,
+                place[name],
                 space.id,
                 encoded.content_ids,
                 encoded.vectors,
@@ -159,7 +158,7 @@ def commit_embedding(
     rows = [_quarantined(item, rejected[item["content_id"]], space, run_id, at) for item in places]
     lake.upsert("quarantine", table_of("quarantine", rows), run_id)
     fresh = register_shards(lake, space.id, receipts, run_id)
-    shutil.rmtree(_work(lake, space), ignore_errors=True)
+    lake.store.delete_folder(_work(space))
     encoded = sum(receipt.rows for receipt in receipts)
     counts = {
         "pending": plan.pending,
@@ -291,5 +290,5 @@ def _code(space: SpaceRow) -> str:
     return f"{space.id.fingerprint}:{json.dumps(space.recipe)}"
 
 
-def _work(lake: Lake, space: SpaceRow) -> Path:
-    return lake.root / "work" / space.id.name / space.id.fingerprint
+def _work(space: SpaceRow) -> str:
+    return f"work/{space.id.name}/{space.id.fingerprint}"

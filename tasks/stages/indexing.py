@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.storage import replacing
 from latentlake.errors import LakeError, SpaceMismatchError
 from models.indexes.build import BuiltIndex, build_index
 from models.indexes.vector_index import VectorIndex
@@ -62,15 +61,21 @@ def stored_index(
     build = last_build(lake, "index", space, snapshot)
     if build is None:
         return None
-    folder = lake.root / json.loads(build["details"])["path"]
-    index = VectorIndex.load(folder / INDEX_FILE)
+    folder = json.loads(build["details"])["path"]
+    with lake.store.reading(f"{folder}/{INDEX_FILE}") as path:
+        index = VectorIndex.load(path)
     if index.fingerprint != space.id.fingerprint:
         raise SpaceMismatchError(
-            space.id.name, index.fingerprint, space.id.fingerprint, f"index {folder.name}"
+            space.id.name,
+            index.fingerprint,
+            space.id.fingerprint,
+            f"index {folder.rpartition('/')[2]}",
         )
-    contents = pq.read_table(folder / CONTENTS_FILE)["content_id"].combine_chunks()
+    with lake.store.reading(f"{folder}/{CONTENTS_FILE}") as path:
+        contents = pq.read_table(path)["content_id"].combine_chunks()
     if len(contents) != index.rows:
-        raise LakeError(f"{folder}: {index.rows} vectors but {len(contents)} contents.")
+        place = lake.store.address(folder)
+        raise LakeError(f"{place}: {index.rows} vectors but {len(contents)} contents.")
     return index, contents
 
 
@@ -78,17 +83,13 @@ def _stored(
     lake: Lake, space: SpaceRow, vectors: ShardVectors, built: BuiltIndex, run_id: str
 ) -> Built:
     path = f"indexes/{space.id.name}/{space.id.fingerprint}/{run_id}"
-    folder = lake.root / path
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / CONTENTS_FILE) as temporary:
+    with lake.store.writing(f"{path}/{CONTENTS_FILE}") as temporary:
         pq.write_table(pa.table({"content_id": vectors.content_ids}), temporary)
-    built.index.save(folder / INDEX_FILE, space.id.fingerprint)
-    details = _details(built) | {
-        "path": path,
-        "size_bytes": (folder / INDEX_FILE).stat().st_size,
-    }
-    with replacing(folder / "index.json") as temporary:
-        temporary.write_text(json.dumps(details, indent=1), "utf-8")
+    with lake.store.writing(f"{path}/{INDEX_FILE}") as temporary:
+        built.index.save(temporary, space.id.fingerprint)
+        size_bytes = temporary.stat().st_size
+    details = _details(built) | {"path": path, "size_bytes": size_bytes}
+    lake.store.write(f"{path}/index.json", json.dumps(details, indent=1).encode())
     note = (
         f"{built.plan.factory}, recall@{built.recall.k} {built.recall.mean:.3f} "
         f"[{built.recall.low:.3f}, {built.recall.high:.3f}]"

@@ -142,13 +142,15 @@ def _row(
 
 
 def _catalog_fits(lake: Lake, snapshot: Snapshot) -> bool:
-    path = lake.root / CATALOG_NAME
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with (
+            lake.store.reading(CATALOG_NAME) as path,
+            duckdb.connect(str(path), read_only=True) as connection,
+        ):
             row = connection.execute("SELECT number, root FROM snapshot").fetchone()
-    except duckdb.Error:
+    except (duckdb.Error, FileNotFoundError):
         return False
-    return row == (snapshot.number, str(lake.root.absolute()))
+    return row == (snapshot.number, lake.uri)
 
 
 def _version(distribution: str) -> str | None:

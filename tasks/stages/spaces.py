@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -162,25 +160,19 @@ def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVecto
 def _train(lake: Lake, settings: Settings, name: str) -> str:
     """Train a space's encoder on its sources' present texts; return the model's folder."""
     configured = settings.space(name)
-    work = lake.root / "models" / name / "_training"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    encoder_type = find_encoder(configured.encoder).load_type()
-    encoder_type.train(
-        _texts(lake, settings, name),
-        parse_options(configured.encoder, configured.options),
-        work,
-        lambda step, done: report_progress(f"train {name}: {step}", int(100 * done), 100, "%"),
-    )
-    digest = content_id(
-        "".join(content_id(path.read_bytes()) for path in sorted(work.rglob("*")) if path.is_file())
-    )[:16]
-    final = lake.root / "models" / name / digest
-    if final.exists():
-        shutil.rmtree(work)
-    else:
-        work.replace(final)
-    return final.relative_to(lake.root).as_posix()
+    with lake.store.scratch(f"models/{name}/_training") as work:
+        encoder_type = find_encoder(configured.encoder).load_type()
+        encoder_type.train(
+            _texts(lake, settings, name),
+            parse_options(configured.encoder, configured.options),
+            work,
+            lambda step, done: report_progress(f"train {name}: {step}", int(100 * done), 100, "%"),
+        )
+        made = (path for path in sorted(work.rglob("*")) if path.is_file())
+        digest = content_id("".join(content_id(path.read_bytes()) for path in made))[:16]
+        final = f"models/{name}/{digest}"
+        lake.store.publish(work, final)
+    return final
 
 
 def _texts(lake: Lake, settings: Settings, name: str) -> Iterator[str]:
@@ -204,6 +196,6 @@ def _spec(
         name=encoder,
         options=options,
         device=settings.run.device,
-        artefact=str(Path(lake.root, artefact)) if artefact else None,
+        artefact=str(lake.store.local_folder(artefact)) if artefact else None,
         threads=settings.run.thread_count,
     )

@@ -140,8 +140,8 @@ def test_no_lake_and_no_such_snapshot_are_clear_errors(tmp_path: Path) -> None:
         lake.snapshot()
     with pytest.raises(LakeError, match="no snapshot 7"):
         lake.snapshot(7)
-    with pytest.raises(ConfigError, match="local folder"):
-        Lake("s3://bucket/lake")
+    with pytest.raises(ConfigError, match="s3://bucket/prefix"):
+        Lake("gs://bucket/lake")
     with pytest.raises(ConfigError, match="percent sign"):
         Lake("/tmp/100%")  # noqa: S108  never made
 
