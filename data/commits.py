@@ -24,7 +24,8 @@ Result = TypeVar("Result")
 _TRIES = 20
 """Of eight writers that commit to one table at once, the last was seen to need ten."""
 _LONGEST_PAUSE_S = 3.0
-_ON_THE_WAY = ("object store", "S3 error", "HTTP error")
+_ON_THE_WAY = ("object store", "S3 error", "HTTP error", "Invalid table version")
+"""The last one is what delta-rs says where the answer to its making of a table was lost."""
 
 
 def open_delta(store: Store, folder: str, version: int | None = None) -> DeltaTable | None:

@@ -69,6 +69,7 @@ FILES = TableSchema(
             ("file", pa.string()),
             ("size_bytes", pa.int64()),
             ("modified_ns", pa.int64()),
+            ("etag", pa.string()),
             ("scanned_ns", pa.int64()),
             ("reader", pa.string()),
             ("items", pa.int64()),

@@ -3,7 +3,7 @@
 A file whose size and modification time are those of the last scan is not opened. It is read again
 when they differ, when it was written so shortly before the last scan that a later write could
 hide behind the same time stamp, or when the reader or its settings have changed; then the contents'
-hashes decide.
+hashes decide. On S3 the object's etag stands in the place of time stamps.
 """
 
 from __future__ import annotations
@@ -81,13 +81,19 @@ def _is_settled(entry: FileEntry, known: dict[str, Any] | None, reader: str) -> 
     """Say whether a file need not be opened: nothing about it has changed since it was read."""
     if known is None or entry.size_bytes != known["size_bytes"]:
         return False
-    if entry.modified_at != known["modified_ns"]:
-        return False
-    if entry.modified_at > known["scanned_ns"] - RACY_NS:
+    if not _is_unchanged(entry, known):
         return False
     settings, read_with = reader.split(".", maxsplit=1)[0], str(known["reader"])
     same_settings = settings == read_with.split(".", maxsplit=1)[0]
     return same_settings and (known["quarantined"] == 0 or reader == read_with)
+
+
+def _is_unchanged(entry: FileEntry, known: dict[str, Any]) -> bool:
+    if entry.etag is not None:
+        return bool(entry.etag == known["etag"])
+    if entry.modified_at != known["modified_ns"]:
+        return False
+    return bool(entry.modified_at <= known["scanned_ns"] - RACY_NS)
 
 
 def read_files(
