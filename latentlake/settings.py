@@ -1,8 +1,8 @@
 """latentlake.toml: one strict file, an environment variable for each setting, a default for each.
 
 `LATENTLAKE_<TABLE>__<KEY>` overrides a key, for example `LATENTLAKE_LAKE__ROOT=/mnt/lake` or
-`LATENTLAKE_RUN__DEVICE=cpu`; `LATENTLAKE_SOURCES` and `LATENTLAKE_SPACES` take JSON. Relative places
-are relative to the folder of the file.
+`LATENTLAKE_RUN__DEVICE=cpu`; `LATENTLAKE_SOURCES` and `LATENTLAKE_SPACES` take JSON. Relative
+places are relative to the folder of the file.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class _RangeReader(io.RawIOBase):
         method = getattr(connect().client, operation)
         place = f"s3://{self._bucket}/{self._key}"
 
-        def ask(_: int) -> tuple[str, int, bytes]:
+        def ask() -> tuple[str, int, bytes]:
             answer = method(Bucket=self._bucket, Key=self._key, **arguments)
             content = answer["Body"].read() if "Body" in answer else b""
             told = answer.get("ContentRange", "").rpartition("/")[2]

@@ -41,12 +41,12 @@ def pause(attempt: int) -> None:
     time.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311  jitter
 
 
-def retrying(place: str, call: Callable[[int], Result]) -> Result:
+def retrying(place: str, call: Callable[[], Result]) -> Result:
     """Call again while the failure may pass.
 
     Args:
         place: the `s3://` URL, for messages.
-        call: gets the number of tries before; safe to repeat.
+        call: safe to repeat.
 
     Raises:
         StoreUnavailableError: it did not pass.
@@ -57,7 +57,7 @@ def retrying(place: str, call: Callable[[int], Result]) -> Result:
 
     for attempt in range(TRIES):
         try:
-            return call(attempt)
+            return call()
         except (BotoCoreError, ClientError, ConnectionError) as error:
             if not _may_pass(error):
                 raise _refused(place, error) from None

@@ -78,7 +78,7 @@ class S3Store:
     def read(self, name: str) -> bytes:
         """Return an object's bytes."""
 
-        def get(_: int) -> bytes:
+        def get() -> bytes:
             answer = connect().client.get_object(Bucket=self.bucket, Key=self.prefix + name)
             content: bytes = answer["Body"].read()
             return content
@@ -107,9 +107,9 @@ class S3Store:
         mark = secrets.token_hex(16)
         tries = 0
 
-        def put(attempt: int) -> None:
+        def put() -> None:
             nonlocal tries
-            tries = attempt + 1
+            tries += 1
             connect().client.put_object(
                 Bucket=self.bucket,
                 Key=self.prefix + name,
@@ -155,7 +155,7 @@ class S3Store:
         for start in range(0, len(keys), _DELETED_AT_ONCE):
             some = {"Objects": keys[start : start + _DELETED_AT_ONCE], "Quiet": True}
             call = partial(connect().client.delete_objects, Bucket=self.bucket, Delete=some)
-            retrying(self.address(folder), lambda _, call=call: call())
+            retrying(self.address(folder), call)
 
     @contextmanager
     def reading(self, name: str) -> Iterator[Path]:
@@ -204,11 +204,12 @@ class S3Store:
         return f"{self.prefix}{folder}/" if folder else self.prefix
 
     def _pages(self, **arguments: str) -> Iterator[Any]:
-        client, after = connect().client, {}
+        client = connect().client
+        after: dict[str, str] = {}
         while True:
             rest = arguments | after
             call = partial(client.list_objects_v2, Bucket=self.bucket, **rest)
-            page = retrying(self.uri, lambda _, call=call: call())
+            page = retrying(self.uri, call)
             yield page
             if not page.get("IsTruncated"):
                 return
@@ -216,16 +217,15 @@ class S3Store:
 
     def _call(self, operation: str, name: str, **arguments: Any) -> Any:
         method = getattr(connect().client, operation)
-        return retrying(
-            self.address(name),
-            lambda _: method(Bucket=self.bucket, Key=self.prefix + name, **arguments),
-        )
+        call = partial(method, Bucket=self.bucket, Key=self.prefix + name, **arguments)
+        return retrying(self.address(name), call)
 
     @property
     def _errors(self) -> type[Exception]:
         from botocore.exceptions import ClientError
 
-        return ClientError
+        refused: type[Exception] = ClientError
+        return refused
 
     def _require_conditions(self) -> None:
         _prove_conditions(connect().endpoint, self.bucket, self.prefix)

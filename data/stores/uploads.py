@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from data.stores.connection import connect
 from data.stores.retries import is_absent, retrying
+from latentlake.errors import StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,10 +28,8 @@ def upload(bucket: str, key: str, path: Path) -> None:
         _upload_parts(bucket, key, path, size)
         return
     content = path.read_bytes()
-    client = connect().client
-    retrying(
-        f"s3://{bucket}/{key}", lambda _: client.put_object(Bucket=bucket, Key=key, Body=content)
-    )
+    put = partial(connect().client.put_object, Bucket=bucket, Key=key, Body=content)
+    retrying(f"s3://{bucket}/{key}", put)
 
 
 def _upload_parts(bucket: str, key: str, path: Path, size: int) -> None:
@@ -36,30 +37,25 @@ def _upload_parts(bucket: str, key: str, path: Path, size: int) -> None:
 
     client, place = connect().client, f"s3://{bucket}/{key}"
     where = {"Bucket": bucket, "Key": key}
-    begun = retrying(place, lambda _: client.create_multipart_upload(**where))
+    begun = retrying(place, partial(client.create_multipart_upload, **where))
     mine = where | {"UploadId": begun["UploadId"]}
     try:
         parts: list[dict[str, Any]] = []
         with path.open("rb") as stream:
             while part := stream.read(PART_BYTES):
                 number = len(parts) + 1
-                answer = retrying(
-                    place,
-                    lambda _, n=number, body=part: client.upload_part(
-                        **mine, PartNumber=n, Body=body
-                    ),
-                )
+                put = partial(client.upload_part, **mine, PartNumber=number, Body=part)
+                answer = retrying(place, put)
                 parts.append({"PartNumber": number, "ETag": answer["ETag"]})
         try:
             done = {"Parts": parts}
-            retrying(
-                place, lambda _: client.complete_multipart_upload(**mine, MultipartUpload=done)
-            )
+            retrying(place, partial(client.complete_multipart_upload, **mine, MultipartUpload=done))
         except ClientError as error:
             # An upload that is gone was completed by a try whose answer was lost.
-            held = retrying(place, lambda _: client.head_object(**where))
+            held = retrying(place, partial(client.head_object, **where))
             if not is_absent(error) or held["ContentLength"] != size:
                 raise
     except BaseException:
-        client.abort_multipart_upload(**mine)
+        with suppress(ClientError, StoreError):  # the first error is the one to tell
+            retrying(place, partial(client.abort_multipart_upload, **mine))
         raise

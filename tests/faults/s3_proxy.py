@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections import Counter
+from collections import Counter, deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CONDITIONS = (b"if-none-match:", b"if-match:")
+_COMMITS_WEIGH = 5
 _MOST_IN_A_ROW = 2
 """Faults that one request and its repetitions meet before they are let through."""
 
@@ -52,7 +53,8 @@ class FaultSchedule:
 
     Attributes:
         seed: of all choices.
-        rate: the share of requests that meet a fault.
+        ignored: a header that never reaches the server, in lower case with its colon.
+        rate: the share of requests that meet a fault; for conditional writes five times that.
         kinds: the faults to choose from; 409 and 412 only hit conditional writes.
         injected: how often each has happened.
         requests: how many requests came.
@@ -61,34 +63,46 @@ class FaultSchedule:
     seed: int
     rate: float
     kinds: tuple[Fault, ...] = tuple(Fault)
+    ignored: bytes | None = None
     injected: Counter[Fault] = field(default_factory=Counter)
     requests: int = 0
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)  # noqa: S311  a schedule
         self._in_a_row: Counter[bytes] = Counter()
+        common = [kind for kind in self.kinds if kind not in _CONDITIONAL]
+        self._random.shuffle(common)
+        rare = [kind for kind in self.kinds if kind in _CONDITIONAL]
+        # Kinds take turns, so that a short run meets all of them.
+        self._decks = {False: deque(common), True: deque([*rare, *common])}
 
     def fault_of(self, head: bytes) -> Fault | None:
         """Choose what happens to the request with this head."""
         self.requests += 1
         line = head.partition(b"\r\n")[0]
         is_conditional = line.startswith(b"PUT") and any(c in head.lower() for c in _CONDITIONS)
-        fitting = [k for k in self.kinds if is_conditional or k not in _CONDITIONAL]
-        fails = self._random.random() < self.rate and self._in_a_row[line] < _MOST_IN_A_ROW
-        if not fails or not fitting:
+        # Conditional writes are the commits: few beside all reads, and where most can go wrong.
+        rate = self.rate * (_COMMITS_WEIGH if is_conditional else 1)
+        fails = self._random.random() < rate and self._in_a_row[line] < _MOST_IN_A_ROW
+        deck = self._decks[is_conditional]
+        if not fails or not deck:
             del self._in_a_row[line]
             return None
         self._in_a_row[line] += 1
-        # Where 409 and 412 are possible at all they are rare, so they come first there.
-        rare = [k for k in fitting if k in _CONDITIONAL] if is_conditional else []
-        fault = self._random.choice(rare if rare and self._random.random() < 0.5 else fitting)
+        fault = deck.popleft()
+        deck.append(fault)
         self.injected[fault] += 1
         return fault
 
 
 @contextmanager
 def fault_proxy(port: int, schedule: FaultSchedule) -> Iterator[str]:
-    """Run the proxy before a server on loopback; yield its URL."""
+    """Run the proxy before a server on loopback; yield its URL.
+
+    Args:
+        port: the server's.
+        schedule: which requests fail.
+    """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -98,14 +112,15 @@ def fault_proxy(port: int, schedule: FaultSchedule) -> Iterator[str]:
             while await _exchange(reader, writer, port, schedule):
                 pass
         writer.close()
+        with suppress(ConnectionError, asyncio.CancelledError):
+            await writer.wait_closed()
 
     async def stop() -> None:
         server.close()
-        mine = asyncio.current_task()
-        for task in asyncio.all_tasks():
-            if task is not mine:
-                task.cancel()
-        await asyncio.sleep(0.05)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     start = asyncio.start_server(handle, "127.0.0.1", 0)
     server = asyncio.run_coroutine_threadsafe(start, loop).result()
@@ -136,7 +151,7 @@ async def _exchange(
         writer.write(_error(fault))
         await writer.drain()
         return True
-    answer = await _forwarded(head, body, port)
+    answer = await _forwarded(head, body, port, schedule.ignored)
     if fault is Fault.LOSE_ANSWER:
         return False
     if fault is Fault.FAIL_AFTER:
@@ -165,12 +180,9 @@ async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
             return body
 
 
-async def _forwarded(head: bytes, body: bytes, port: int) -> bytes:
-    kept = [
-        line
-        for line in head.split(b"\r\n")
-        if line and not line.lower().startswith((b"connection:", b"expect:"))
-    ]
+async def _forwarded(head: bytes, body: bytes, port: int, ignored: bytes | None) -> bytes:
+    left_out = (b"connection:", b"expect:", ignored or b"expect:")
+    kept = [line for line in head.split(b"\r\n") if line and not line.lower().startswith(left_out)]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(b"\r\n".join([*kept, b"Connection: close", b"", b""]) + body)
@@ -178,6 +190,8 @@ async def _forwarded(head: bytes, body: bytes, port: int) -> bytes:
         return await reader.read()
     finally:
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 def _error(fault: Fault) -> bytes:

@@ -88,7 +88,7 @@ def test_the_connection_reads_its_lake_and_nothing_else(bucket: Bucket) -> None:
     ):
         with connect_sql(lake) as connection, pytest.raises((duckdb.Error, PermissionError)):
             connection.execute(statement).fetchall()
-    assert f"{bucket.name}/lake/escape.csv" not in bucket.keys()
+    assert "lake/escape.csv" not in bucket.keys("lake/")
 
 
 def test_the_catalog_names_s3_urls_for_other_clients(bucket: Bucket, tmp_path: Path) -> None:
@@ -144,10 +144,10 @@ def test_racing_writers_lose_no_row_and_no_snapshot(bucket: Bucket) -> None:
         return lake.commit_snapshot(f"run{number}").number
 
     with ThreadPoolExecutor(8) as pool:
-        numbers = list(pool.map(write, range(16)))
+        numbers = list(pool.map(write, range(8)))
     lake = Lake(root)
-    assert sorted(numbers) == list(range(1, 17))
-    assert lake.snapshots() == list(range(1, 17))
-    assert {lake.snapshot(number).run_id for number in numbers} == {f"run{n}" for n in range(16)}
+    assert sorted(numbers) == list(range(1, 9))
+    assert lake.snapshots() == list(range(1, 9))
+    assert {lake.snapshot(number).run_id for number in numbers} == {f"run{n}" for n in range(8)}
     found = sorted(lake.read("items", snapshot=lake.snapshot())["item_id"].to_pylist())
-    assert found == sorted(["seed", *(f"i{number}" for number in range(16))])
+    assert found == sorted(["seed", *(f"i{number}" for number in range(8))])
