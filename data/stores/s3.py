@@ -241,7 +241,7 @@ def _prove_conditions(endpoint: str | None, bucket: str, prefix: str) -> None:  
     store = S3Store(f"s3://{bucket}/{prefix}")
     name = f"work/probe-{secrets.token_hex(8)}"
     try:
-        if store._created(name, b"1") and not store._created(name, b"2"):  # noqa: SLF001
+        if not all(store._created(name, content) for content in (b"1", b"2")):  # noqa: SLF001
             return
     finally:
         store._call("delete_object", name)  # noqa: SLF001

@@ -206,7 +206,7 @@ def test_faults_on_the_way_change_nothing_but_the_time(
     local.run()
     bucket.put_folder(places, "in")
     remote = project(tmp_path / "remote", f"s3://{bucket.name}/lake", f"s3://{bucket.name}/in")
-    schedule = FaultSchedule(seed, rate=0.03)
+    schedule = FaultSchedule(seed, rate=0.02)
     with fault_proxy(bucket.port, schedule) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         remote.run()

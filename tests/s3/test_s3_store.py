@@ -155,8 +155,9 @@ def test_large_files_go_up_in_parts(
         assert schedule.injected
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{bucket.port}")
     assert bucket.get("large") == path.read_bytes()
-    left = bucket.client.list_multipart_uploads(Bucket=bucket.name)
-    assert not left.get("Uploads")
+    left = bucket.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", [])
+    # Only one whose beginning was never answered cannot be ended: nobody knows its name.
+    assert len(left) <= schedule.injected[Fault.LOSE_ANSWER]
 
 
 @pytest.mark.parametrize("kind", list(Fault))
