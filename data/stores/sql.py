@@ -24,7 +24,7 @@ class ReadOnlyS3(AbstractFileSystem):  # type: ignore[misc]
     """The objects under one root, for reading; DuckDB sees nothing else."""
 
     protocol = "s3"
-    cachable = False
+    cachable = False  # codespell:ignore cachable
 
     def __init__(self, root: str) -> None:
         super().__init__()
