@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -209,10 +209,8 @@ class Lake:
 
     def snapshots(self) -> list[int]:
         """Return the numbers of all snapshots, in order."""
-        names = (PurePosixPath(file.name) for file in self.store.files("snapshots"))
-        return sorted(
-            int(name.stem) for name in names if name.suffix == ".json" and name.stem.isdigit()
-        )
+        stems = (name.removesuffix(".json") for name in self.store.names("snapshots"))
+        return sorted(int(stem) for stem in stems if stem.isdigit())
 
     def snapshot(self, number: int | None = None) -> Snapshot:
         """Return a snapshot; by default the last one.

@@ -83,6 +83,10 @@ class Store(Protocol):
         """Yield all files under a folder, in the order of their names, as they are found."""
         ...
 
+    def names(self, folder: str) -> list[str]:
+        """Return the last names of the files directly in a folder, sorted."""
+        ...
+
     def folders(self, folder: str) -> list[str]:
         """Return the last names of the folders directly in a folder, sorted."""
         ...

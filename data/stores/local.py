@@ -70,6 +70,14 @@ class LocalStore:
             name = path.relative_to(self.root).as_posix()
             yield StoredFile(name, seen.st_size, seen.st_mtime_ns)
 
+    def names(self, folder: str) -> list[str]:
+        """Return the last names of the files directly in a folder, sorted."""
+        base = self.root / folder
+        if not base.is_dir():
+            return []
+        with os.scandir(base) as entries:
+            return sorted(entry.name for entry in entries if entry.is_file())
+
     def folders(self, folder: str) -> list[str]:
         """Return the last names of the folders directly in a folder, sorted."""
         base = self.root / folder

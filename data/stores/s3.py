@@ -143,6 +143,13 @@ class S3Store:
                 name = found["Key"].removeprefix(self.prefix)
                 yield _stored(name, found["Size"], found)
 
+    def names(self, folder: str) -> list[str]:
+        """Return the last names of the objects directly in a folder, sorted."""
+        prefix = self._folder(folder)
+        pages = self._pages(Prefix=prefix, Delimiter="/")
+        keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
+        return [key.removeprefix(prefix) for key in keys]
+
     def folders(self, folder: str) -> list[str]:
         """Return the last names of the folders directly in a folder, sorted."""
         pages = self._pages(Prefix=self._folder(folder), Delimiter="/")

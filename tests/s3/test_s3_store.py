@@ -57,6 +57,7 @@ def test_every_store_keeps_what_the_door_promises(root: str, tmp_path: Path) -> 
     ]
     assert store.folders("") == ["a", "c"]
     assert store.folders("a") == ["b"]
+    assert (store.names(""), store.names("a"), store.names("none")) == ([], ["one"], [])
     with store.reading("c/three") as path:
         assert path.read_bytes() == b"333"
     with store.scratch("work/x") as made:
