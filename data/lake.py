@@ -51,6 +51,11 @@ class Snapshot:
     versions: dict[str, int] = field(default_factory=dict)
     schema_version: int = 0
 
+    def __post_init__(self) -> None:
+        numbers = (self.number, self.schema_version, *self.versions.values())
+        if not all(isinstance(number, int) for number in numbers):
+            raise TypeError("a number or version is none")
+
 
 class Lake:
     """All tables under one root. Cheap to make: nothing is read until it is asked for.
@@ -237,7 +242,7 @@ class Lake:
             return Snapshot(**known)
         except FileNotFoundError:
             raise LakeError(f"{self.uri}: no snapshot {number}.") from None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             place = self.store.address(name)
             raise LakeError(f"{place}: no snapshot of a lake: {error}") from None
 

@@ -80,7 +80,7 @@ def undo_unfinished(lake: Lake) -> str | None:
         stage, versions = str(note["stage"]), dict(note["versions"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         place = lake.store.address(name)
         raise LakeError(f"{place}: not readable as a note of ours ({error}).") from None
     for folder, version in lake.versions().items():
