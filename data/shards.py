@@ -149,18 +149,22 @@ def write_shard(
     )
     store, name = store_of(path)
     with store.writing(name, "shard") as temporary:
-        with pq.ParquetWriter(
-            temporary,
-            table.schema,
-            use_dictionary=False,
-            compression="none",
-            write_statistics=["content_id"],
-        ) as writer:
-            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-            writer.add_key_value_metadata(BLANK_SEAL)
-        seal(temporary)
+        _write_sealed(table, temporary)
         size_bytes = temporary.stat().st_size
     return ShardReceipt(PurePath(name).name, len(content_ids), size_bytes, tuple(rejected))
+
+
+def _write_sealed(table: pa.Table, path: Path) -> None:
+    with pq.ParquetWriter(
+        path,
+        table.schema,
+        use_dictionary=False,
+        compression="none",
+        write_statistics=["content_id"],
+    ) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+        writer.add_key_value_metadata(BLANK_SEAL)
+    seal(path)
 
 
 def read_footer(path: Path | str) -> dict[str, Any]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from contextlib import AbstractContextManager, contextmanager
 from email.utils import parsedate_to_datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from data.storage import scratch_folder
 from data.stores import copies
-from data.stores.base import StoredFile
 from data.stores.conditions import prove_conditions, put_if
 from data.stores.connection import connect, split
 from data.stores.leases import held_lease, leased
+from data.stores.listings import pages, stored
 from data.stores.retries import is_absent, refused, retrying
 from data.stores.uploads import abort_uploads, upload
 from latentlake.commit_points import reach
@@ -22,6 +20,9 @@ from latentlake.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from data.stores.base import StoredFile
 
 Result = TypeVar("Result")
 _DELETED_AT_ONCE = 1000
@@ -70,7 +71,7 @@ class S3Store:
             if is_absent(error):
                 return None
             raise
-        return _stored(name, answer["ContentLength"], answer)
+        return stored(name, answer["ContentLength"], answer)
 
     def read(self, name: str) -> bytes:
         """Return an object's bytes."""
@@ -139,22 +140,22 @@ class S3Store:
 
     def files(self, folder: str) -> Iterator[StoredFile]:
         """Yield all objects under a folder in the order of their keys, a page at a time."""
-        for page in self._pages(Prefix=self._folder(folder)):
+        for page in pages(self.bucket, Prefix=self._folder(folder)):
             for found in page.get("Contents", ()):
                 name = found["Key"].removeprefix(self.prefix)
-                yield _stored(name, found["Size"], found)
+                yield stored(name, found["Size"], found)
 
     def names(self, folder: str) -> list[str]:
         """Return the last names of the objects directly in a folder, sorted."""
         prefix = self._folder(folder)
-        pages = self._pages(Prefix=prefix, Delimiter="/")
-        keys = [found["Key"] for page in pages for found in page.get("Contents", ())]
+        listed = pages(self.bucket, Prefix=prefix, Delimiter="/")
+        keys = [found["Key"] for page in listed for found in page.get("Contents", ())]
         return [key.removeprefix(prefix) for key in keys]
 
     def folders(self, folder: str) -> list[str]:
         """Return the last names of the folders directly in a folder, sorted."""
-        pages = self._pages(Prefix=self._folder(folder), Delimiter="/")
-        keys = [found["Prefix"] for page in pages for found in page.get("CommonPrefixes", ())]
+        listed = pages(self.bucket, Prefix=self._folder(folder), Delimiter="/")
+        keys = [found["Prefix"] for page in listed for found in page.get("CommonPrefixes", ())]
         return sorted(key.rstrip("/").rpartition("/")[2] for key in keys)
 
     def has_folder(self, folder: str) -> bool:
@@ -272,18 +273,6 @@ class S3Store:
     def _folder(self, folder: str) -> str:
         return f"{self.prefix}{folder}/" if folder else self.prefix
 
-    def _pages(self, **arguments: str) -> Iterator[Any]:
-        client = connect().client
-        after: dict[str, str] = {}
-        while True:
-            rest = arguments | after
-            call = partial(client.list_objects_v2, Bucket=self.bucket, **rest)
-            page = retrying(self.uri, call)
-            yield page
-            if not page.get("IsTruncated"):
-                return
-            after = {"ContinuationToken": page["NextContinuationToken"]}
-
     def _call(self, operation: str, name: str, **arguments: Any) -> Any:
         method = getattr(connect().client, operation)
         call = partial(method, Bucket=self.bucket, Key=self.prefix + name, **arguments)
@@ -295,18 +284,3 @@ class S3Store:
 
         refused: type[Exception] = ClientError
         return refused
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Yield a folder of this machine that is removed at the end."""
-    work = Path(tempfile.mkdtemp(prefix="latentlake-"))
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _stored(name: str, size_bytes: int, answer: Any) -> StoredFile:
-    modified_ns = int(answer["LastModified"].timestamp()) * 10**9
-    return StoredFile(name, size_bytes, modified_ns, str(answer["ETag"]).strip('"'))

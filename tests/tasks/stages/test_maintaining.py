@@ -340,11 +340,15 @@ def test_a_restore_that_fails_anywhere_changes_nothing(
         commits = iter(range(100))
 
         def failing(
-            commit: Callable[[], object], name: str, n: int = survived, c: Iterator[int] = commits
+            commit: Callable[[], object],
+            name: str,
+            place: str,
+            n: int = survived,
+            c: Iterator[int] = commits,
         ) -> object:
             if next(c) >= n:
                 raise InterruptedError
-            return retrying_commit(commit, name)
+            return retrying_commit(commit, name, place)
 
         with monkeypatch.context() as patched:
             patched.setattr("data.maintenance.restoring.retrying_commit", failing)
