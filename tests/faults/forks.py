@@ -105,7 +105,8 @@ class Forks:
 
 def serve() -> None:
     """Fork for each request, until stdin ends."""
-    import faiss  # noqa: F401  imported once for all children
+    import botocore.session  # noqa: F401  imported once for all children
+    import faiss  # noqa: F401
     import gensim.models  # noqa: F401
     import sklearn.feature_extraction.text  # noqa: F401
 

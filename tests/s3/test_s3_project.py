@@ -31,7 +31,7 @@ from tasks.stages.runs import RunSummary, begin_run, finish_run
 from tasks.stages.searching import SearchQuery, search
 from tasks.stages.spaces import find_space, known_space, make_space, space_vectors
 from tests.faults.s3_proxy import Fault, FaultSchedule, fault_proxy
-from tests.s3.conftest import SECRET
+from tests.s3.server import SECRET
 
 if TYPE_CHECKING:
     from pathlib import Path
