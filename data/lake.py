@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import write_deltalake
 
-from data.commits import file_paths, open_delta, retrying_commit, signed
+from data.commits import file_paths, last_version, open_delta, retrying_commit, signed
 from data.scans import matching_rows
 from data.schemas import SCHEMA_VERSION, TABLES, TableSchema
 from data.stores import LocalStore, open_dataset, open_store
@@ -264,17 +264,17 @@ class Lake:
 
     def table_folders(self) -> list[str]:
         """Return the folders of all Delta tables under the root, sorted."""
+        return list(self.versions())
+
+    def versions(self) -> dict[str, int]:
+        """Return the version of every table as it is committed now, by folder under the root."""
         below = self.store.folders
         folders = [f"tables/{name}" for name in below("tables")]
         for space in below("embeddings"):
             folders += [f"embeddings/{space}/{one}" for one in below(f"embeddings/{space}")]
-        return sorted(f for f in folders if self.store.has_folder(f"{f}/_delta_log"))
-
-    def versions(self) -> dict[str, int]:
-        """Return the version of every table as it is committed now, by folder under the root."""
-        names = self.table_folders()
+        versions = {folder: last_version(self.store, folder) for folder in sorted(folders)}
         # A writer that died while it made a table leaves a log without a commit: no table yet.
-        return {name: table.version() for name in names if (table := self.delta(name))}
+        return {folder: last for folder, last in versions.items() if last is not None}
 
 
 def snapshot_name(number: int) -> str:
