@@ -1,8 +1,8 @@
 """Hundreds of kills: `python -m tests.faults.storm --kills 200 --seed 1`, on S3 by `--store s3`.
 
-Each trial takes a fresh project (or a built one whose sources have changed), kills up to three runs
-one after the other (half of them at a commit point, half at a random moment), lets the last one
-end, and compares the whole lake with that of a run that nobody disturbed.
+Each trial takes a fresh project (or a built one whose sources have changed), kills some runs one
+after the other (half of them at a commit point, half at a random moment), lets the last one end,
+and compares the whole lake with that of a run that nobody disturbed.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--store", choices=("folder", "s3"), default="folder")
+    parser.add_argument("--in-a-row", type=int, default=3, help="kills in one trial, at most")
     parser.add_argument("--output", type=Path, help="write the result as JSON")
     chosen = parser.parse_args()
     tally, began = Tally(), time.monotonic()
@@ -89,7 +90,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="latentlake-storm-"))
     try:
         with lakes_in(chosen.store, folder) as lakes, Forks() as forks:
-            storm(folder, lakes, forks, tally, chosen.kills, random.Random(chosen.seed))
+            storm(folder, lakes, forks, tally, chosen)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(table_of_kills(tally))
@@ -161,15 +162,16 @@ def lakes_in(store: str, folder: Path) -> Iterator[Lakes]:
 
 
 def storm(
-    folder: Path, lakes: Lakes, forks: Forks, tally: Tally, kills: int, chance: random.Random
+    folder: Path, lakes: Lakes, forks: Forks, tally: Tally, chosen: argparse.Namespace
 ) -> None:
+    chance = random.Random(chosen.seed)
     expected = Uninterrupted(folder / "expected", forks, lakes.root)
     lakes.put_away("expected")
     built = folder / "built"
     make_project(built, lakes.root)
     forks.run(Attempt(str(built)))
     lakes.put_away("built")
-    while tally.kills.total() < kills:
+    while tally.kills.total() < chosen.kills:
         place = folder / "trial"
         over_a_lake = chance.random() < 0.5
         if over_a_lake:
@@ -183,7 +185,7 @@ def storm(
             usual, state = expected.first, expected.built
         killed = [
             kill_once(place, forks, tally, usual.points, usual.seconds, chance)
-            for _ in range(chance.randint(1, 3))
+            for _ in range(chance.randint(1, chosen.in_a_row))
         ]
         last = forks.run(Attempt(str(place)))
         tally.unended += last.codes != (0,)
