@@ -110,8 +110,12 @@ def serve() -> None:
     import gensim.models  # noqa: F401
     import sklearn.feature_extraction.text  # noqa: F401
 
+    import data.stores.sql  # noqa: F401
     import tests.faults.lakes  # noqa: F401
+    from data.stores.connection import connect
 
+    if "AWS_ENDPOINT_URL" in os.environ:
+        connect()  # reads descriptions of S3 for all children; no connection is opened
     for line in sys.stdin:
         print(json.dumps(_served(Attempt(**json.loads(line)))), flush=True)
 
