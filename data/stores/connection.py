@@ -7,6 +7,7 @@ here prints them, and none is stored with the lake.
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import lru_cache
 from hashlib import blake2b
@@ -57,6 +58,8 @@ class Connection:
             from botocore.exceptions import BotoCoreError
         except ModuleNotFoundError:
             raise MissingExtraError("S3", "botocore", "'latentlake[s3]'") from None
+        # Below this level it tells the headers of requests, and in them session tokens.
+        logging.getLogger("botocore").setLevel(logging.INFO)
         try:
             session = botocore.session.get_session()
             # botocore itself reads AWS_DEFAULT_REGION only; every other SDK reads AWS_REGION.

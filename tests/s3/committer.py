@@ -1,6 +1,6 @@
 """Writers in processes of their own: `python -m tests.s3.committer ROOT COUNT [--locked] [--runs]`.
 
-Each adds an item (or a run) and commits a snapshot. They are forked before anything has started a thread.
+Each adds an item (or a run) and commits a snapshot. They are forked before a thread has started.
 """
 
 from __future__ import annotations

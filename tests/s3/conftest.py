@@ -55,13 +55,22 @@ def s3_port() -> Iterator[int]:
         yield port
 
 
-@pytest.fixture
-def bucket(
-    s3_port: int, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Bucket:
-    """Make an empty bucket, and an environment that leads to it and nowhere else."""
-    for name, value in environment(s3_port, tmp_path_factory.mktemp("home")).items():
-        monkeypatch.setenv(name, value)
-    made = Bucket(f"bucket-{next(_numbers)}", s3_port)
+@pytest.fixture(scope="module")
+def s3(s3_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """An environment that leads to the server and nowhere else; its port."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment(s3_port, tmp_path_factory.mktemp("home")).items():
+            patched.setenv(name, value)
+        yield s3_port
+
+
+def make_bucket(port: int) -> Bucket:
+    made = Bucket(f"bucket-{next(_numbers)}", port)
     made.client.create_bucket(Bucket=made.name)
     return made
+
+
+@pytest.fixture
+def bucket(s3: int) -> Bucket:
+    """Make an empty bucket."""
+    return make_bucket(s3)
