@@ -1,0 +1,84 @@
+"""What each part of a stage may hold in memory, from the one number in `[limits]`.
+
+The parts of a stage that are in use at the same time add up to less than the whole; what is left is
+for the allocators and for copies in passing. docs/reference/memory.md lists all of it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from data.workspace import Workspace, workspace
+from latentlake.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from data.lake import Lake
+    from latentlake.settings import Settings
+
+_MOST_SPOOLED = 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Shares of the memory limit, in bytes.
+
+    Attributes:
+        limit: the whole.
+    """
+
+    limit: int
+
+    @property
+    def database(self) -> int:
+        """What DuckDB may hold of joins and sorts before it spills to disk."""
+        return self.limit // 4
+
+    @property
+    def spool(self) -> int:
+        """Strings of rows that wait to be written to the workspace."""
+        return min(_MOST_SPOOLED, self.limit // 32)
+
+    @property
+    def payloads(self) -> int:
+        """Contents that wait for their encoder."""
+        return self.limit // 8
+
+    def require_shard(self, rows: int, dim: int) -> None:
+        """Refuse shards whose vectors, held twice, take more than half of the limit.
+
+        Raises:
+            ConfigError: `run.shard_rows` is too large for `limits.memory`.
+        """
+        needed = 2 * 4 * rows * dim
+        if needed > self.limit // 2:
+            raise ConfigError(
+                f"a shard of {rows} x {dim} takes {needed // 10**6} MB while it is encoded, more "
+                f"than half of limits.memory ({self.limit // 10**6} MB): raise limits.memory or "
+                "lower run.shard_rows."
+            )
+
+
+def budget_of(settings: Settings) -> Budget:
+    """Return the shares of the configured limit."""
+    return Budget(settings.limits.memory_bytes)
+
+
+@contextmanager
+def working_on(lake: Lake, settings: Settings, stage: str) -> Iterator[Workspace]:
+    """Open a stage's workspace in the lake.
+
+    Args:
+        lake: what dead writers leave there, the next one removes.
+        settings: limits and threads.
+        stage: names the folder, e.g. "ingest-photos".
+
+    Raises:
+        LakeNotWritableError: the disk is full or read-only.
+    """
+    folder = lake.root / "work" / stage
+    with workspace(folder, budget_of(settings).database, settings.run.thread_count) as work:
+        yield work
