@@ -38,8 +38,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from scale_sources import make_images, make_texts, write_texts
 
 from data.lake import Lake
 from data.shards import Rejected, ShardReceipt
@@ -47,39 +46,18 @@ from latentlake.settings import load_settings
 from tasks.stages.embedding import commit_embedding, encode_group
 from tasks.stages.ingesting import ingest_source
 from tasks.stages.planning import plan_embedding
-from tasks.stages.receipts import StageReceipt
 from tasks.stages.runs import begin_run, finish_run
 from tasks.stages.spaces import find_space, make_space
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tasks.stages.receipts import StageReceipt
+
 STAGES = ("ingest", "train", "embed", "commit", "no news", "news")
 HELD_TO = ("ingest", "embed", "commit")
-VOCABULARY, WORDS, DIM, NEWS = 1000, 8, 32, 10_000
+NEWS = 10_000
 RESULTS = Path(__file__).parent / "results" / "scale.json"
-CONFIG = """
-[[sources]]
-name = "texts"
-kind = "text"
-uri = "texts"
-text = "text"
-[[spaces]]
-name = "words"
-encoder = "word2vec"
-sources = ["texts"]
-options = {{ path = "words.txt" }}
-[limits]
-memory = "{memory}"
-"""
-IMAGES = """
-[[sources]]
-name = "texts"
-kind = "images"
-uri = "images"
-[limits]
-memory = "{memory}"
-"""
 
 
 @dataclass(frozen=True)
@@ -122,7 +100,7 @@ def run_stage(stage: str, folder: Path) -> dict[str, float]:
 
 def _warm_up() -> None:
     """Import what every run of the stages imports, whatever the size."""
-    from models.encoders import word2vec  # noqa: F401, PLC0415
+    from models.encoders import word2vec  # noqa: F401
 
 
 def _ingest(folder: Path) -> StageReceipt:
@@ -147,7 +125,7 @@ def _embed(folder: Path) -> None:
 
 
 def _commit(folder: Path) -> None:
-    from tasks.stages.planning import EmbedPlan  # noqa: PLC0415
+    from tasks.stages.planning import EmbedPlan
 
     settings = load_settings(folder / "latentlake.toml")
     lake = Lake(settings.root)
@@ -194,59 +172,7 @@ def _status(field: str) -> float:
     return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
 
 
-# What makes the sources and reads the figures ----------------------------------------------------
-
-
-def make_texts(folder: Path, items: int, memory: str) -> None:
-    """Write a project: a Parquet file of texts of 8 words, the word vectors, the configuration."""
-    (folder / "texts").mkdir(parents=True)
-    (folder / "latentlake.toml").write_text(CONFIG.format(memory=memory))
-    random = np.random.default_rng(0)
-    vectors = random.standard_normal((VOCABULARY, DIM)).astype(np.float32)
-    rows = [f"{_word(n)} {' '.join(map(str, vector))}\n" for n, vector in enumerate(vectors)]
-    (folder / "words.txt").write_text("".join(rows))
-    write_texts(folder / "texts" / "a.parquet", items, 1)
-
-
-def write_texts(path: Path, items: int, seed: int) -> None:
-    """Write texts whose words follow Zipf's law; a number makes each one of a kind."""
-    random = np.random.default_rng(seed)
-    names = np.array([_word(number) for number in range(VOCABULARY)])
-    schema = pa.schema([("text", pa.string())])
-    with pq.ParquetWriter(path, schema) as writer:
-        for start in range(0, items, 10_000):
-            count = min(10_000, items - start)
-            drawn = np.minimum(random.zipf(1.3, (count, WORDS)), VOCABULARY) - 1
-            words = names[drawn].tolist()
-            texts = [f"{' '.join(row)} {seed}x{start + at}" for at, row in enumerate(words)]
-            writer.write_table(pa.table({"text": texts}, schema=schema))
-    _age(path)
-
-
-def make_images(folder: Path, items: int, memory: str) -> None:
-    """Write a project of tiny PNGs, all different, a thousand a folder."""
-    from PIL import Image  # noqa: PLC0415
-
-    (folder / "images").mkdir(parents=True)
-    (folder / "latentlake.toml").write_text(IMAGES.format(memory=memory))
-    random = np.random.default_rng(0)
-    for number in range(items):
-        place = folder / "images" / f"{number // 1000:05d}"
-        place.mkdir(exist_ok=True)
-        pixels = random.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(place / f"{number:08d}.png", compress_level=0)
-        _age(place / f"{number:08d}.png")
-
-
-def _age(path: Path) -> None:
-    """Set a file's time back, so that the stamp of a file just written is not in doubt."""
-    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns - 10**10))
-
-
-def _word(number: int) -> str:
-    return "".join(
-        "bdfgklmnprstvz"[number // 14**place % 14] + "aeiou"[place] for place in range(3)
-    )
+# What starts the processes and reads the figures --------------------------------------------------
 
 
 def measure(stage: str, folder: Path, items: int) -> Measured:
@@ -308,8 +234,8 @@ def print_table(kind: str, measured: list[Measured]) -> dict[str, Any]:
         stage: {"exponent": exponent(measured, stage), "peak_growth": growth(measured, stage)}
         for stage in stages
     }
-    for stage, figures in drawn.items():
-        print(f"{stage:8} time ~ items^{figures['exponent']}, peak x {figures['peak_growth']}")
+    for stage, known in drawn.items():
+        print(f"{stage:8} time ~ items^{known['exponent']}, peak x {known['peak_growth']}")
     return drawn
 
 

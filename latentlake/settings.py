@@ -14,20 +14,18 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
-    ByteSize,
     ConfigDict,
     Field,
     PositiveInt,
     PrivateAttr,
     StringConstraints,
-    TypeAdapter,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from latentlake.errors import ConfigError, nearest_hint
+from latentlake.limits import LimitSettings
 
 CONFIG_NAME = "latentlake.toml"
 ENVIRONMENT_PREFIX = "LATENTLAKE_"
@@ -125,46 +123,6 @@ class RunSettings(_Table):
             if hasattr(os, "sched_getaffinity")
             else os.cpu_count() or 1
         )
-
-
-LEAST_MEMORY = 256_000_000
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-
-
-def _as_size(value: object) -> object:
-    """Read "4GB" as 4e9 bytes; leave what is no size to pydantic."""
-    return value if value == "auto" else _BYTES.validate_python(value)
-
-
-_BYTES: TypeAdapter[ByteSize] = TypeAdapter(ByteSize)
-
-
-class LimitSettings(_Table):
-    """What a run may take of the machine."""
-
-    memory: Annotated[int, Field(ge=LEAST_MEMORY)] | Literal["auto"] = Field(
-        "auto",
-        description="What a stage may hold of data, such as '4GB': libraries and models come on "
-        "top. 'auto' is half of the machine's memory; at least 256MB.",
-    )
-
-    _read_size = field_validator("memory", mode="before")(_as_size)
-
-    @property
-    def memory_bytes(self) -> int:
-        """The memory limit as a number."""
-        if self.memory != "auto":
-            return self.memory
-        return max(LEAST_MEMORY, _machine_memory() // 2)
-
-
-def _machine_memory() -> int:
-    """Return the memory of this machine, or of its container where that has less."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(physical, int(_CGROUP_LIMIT.read_text("ascii")))
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return physical
 
 
 class Settings(BaseSettings):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from latentlake.settings import Settings
 
 _MOST_SPOOLED = 32 * 2**20
+_LEAST_DATABASE = 80_000_000
+_THREAD_DATABASE = 64_000_000
+"""Each thread of DuckDB needs some of its memory before it can spill at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,11 @@ class Budget:
     @property
     def database(self) -> int:
         """What DuckDB may hold of joins and sorts before it spills to disk."""
-        return self.limit // 4
+        return max(_LEAST_DATABASE, self.limit // 8)
+
+    def database_threads(self, threads: int) -> int:
+        """Return how many of these threads DuckDB may use."""
+        return max(1, min(threads, self.database // _THREAD_DATABASE))
 
     @property
     def spool(self) -> int:
@@ -80,5 +87,7 @@ def working_on(lake: Lake, settings: Settings, stage: str) -> Iterator[Workspace
         LakeNotWritableError: the disk is full or read-only.
     """
     folder = lake.root / "work" / stage
-    with workspace(folder, budget_of(settings).database, settings.run.thread_count) as work:
+    budget = budget_of(settings)
+    threads = budget.database_threads(settings.run.thread_count)
+    with workspace(folder, budget.database, threads) as work:
         yield work

@@ -77,9 +77,18 @@ def view_first_places(work: Workspace, lake: Lake, sources: Sequence[str]) -> No
     """
     work.view_table(lake, "items")
     listed = ", ".join(quoted(source) for source in sources)
+    columns = ", ".join(CONTENT_REFS.names)
     work.execute(
-        f"""CREATE VIEW first_places AS SELECT {", ".join(CONTENT_REFS.names)} FROM items
-        WHERE NOT deleted AND source IN ({listed})
+        f"""CREATE VIEW live AS SELECT {columns} FROM items
+        WHERE NOT deleted AND source IN ({listed})"""
+    )
+    # Most contents stand once: only the others are sorted for it.
+    work.execute(
+        "CREATE TABLE copied AS SELECT content_id FROM live GROUP BY content_id HAVING count(*) > 1"
+    )
+    work.execute(
+        """CREATE VIEW first_places AS FROM live ANTI JOIN copied USING (content_id)
+        UNION ALL FROM live SEMI JOIN copied USING (content_id)
         QUALIFY row_number() OVER (
             PARTITION BY content_id ORDER BY source, file, position, key) = 1"""
     )
