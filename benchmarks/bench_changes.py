@@ -57,11 +57,11 @@ def rows(start: int, stop: int, size_bytes: int = 0) -> pa.Table:
 
 def write_copy(root: Path, found: pa.Table, kind: str) -> None:
     """Commit rows by copy on write."""
-    with workspace(root / "work", 125_000_000, 1) as work:
-        lake = Lake(str(root / "lake"))
+    lake = Lake(str(root / "lake"))
+    with workspace(lake, "change", 125_000_000, 1) as work:
         work.view_table(lake, "items")
-        pq.write_table(found, root / "work" / "found.parquet")
-        work.execute(f"CREATE VIEW found AS FROM read_parquet('{root}/work/found.parquet')")
+        pq.write_table(found, work.folder / "found.parquet")
+        work.execute(f"CREATE VIEW found AS FROM read_parquet('{work.folder}/found.parquet')")
         query = "FROM found"
         change = TableChange(added=query) if kind == "new" else TableChange(changed=query)
         change_table(lake, "items", work, change, "run")

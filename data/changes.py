@@ -11,7 +11,7 @@ import json
 import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -19,10 +19,8 @@ import pyarrow.parquet as pq
 from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
-from data.commits import retrying_commit, signed
-from data.lake import file_paths
+from data.commits import file_paths, retrying_commit, signed
 from data.schemas import TABLES
-from data.storage import replacing
 from data.versions import ready_table
 from latentlake.errors import LakeError
 
@@ -74,17 +72,20 @@ def change_table(lake: Lake, name: str, work: Workspace, change: TableChange, ru
     queries = [query for query in (change.changed, change.added) if query]
     if rewritten:
         queries.insert(0, _rows_that_stay(work, schema, rewritten, replaced))
-    written = _write(lake.place(name), schema, _rows(work, schema, queries), run_id)
+    written = _write(lake, schema, _rows(work, schema, queries), run_id)
     if not written and not rewritten:
         return False
 
     def commit() -> None:
-        table = ready_table(lake.place(name), schema.columns)
-        if not set(rewritten) <= set(file_paths(table)):
+        table = ready_table(lake.store, f"tables/{name}", schema.columns)
+        present = file_paths(table)
+        if {action.path for action in written} & {PurePath(path).name for path in present}:
+            return  # the commit was done, and only its answer was lost
+        if not set(rewritten) <= set(present):
             raise LakeError(f"the table '{name}' was changed by another writer; run again.")
         now_ms = int(time.time() * 1000)
         removed = [
-            RemoveAction(Path(path).name, data_change=True, deletion_timestamp=now_ms)
+            RemoveAction(PurePath(path).name, data_change=True, deletion_timestamp=now_ms)
             for path in rewritten
         ]
         table.create_write_transaction(
@@ -94,7 +95,7 @@ def change_table(lake: Lake, name: str, work: Workspace, change: TableChange, ru
             commit_properties=signed(run_id),
         )
 
-    retrying_commit(commit, name)
+    retrying_commit(commit, name, lake.uri)
     return True
 
 
@@ -127,25 +128,24 @@ def _rows(work: Workspace, schema: TableSchema, queries: list[str]) -> Iterator[
 
 
 def _write(
-    folder: Path, schema: TableSchema, rows: Iterator[pa.Table], run_id: str
+    lake: Lake, schema: TableSchema, rows: Iterator[pa.Table], run_id: str
 ) -> list[AddAction]:
     """Write rows to as many files as they need; nothing names these files yet."""
     actions = []
     for first in rows:
-        path = folder / f"part-{run_id}-{secrets.token_hex(6)}.parquet"
+        name = f"part-{run_id}-{secrets.token_hex(6)}.parquet"
         count = first.num_rows
-        with (
-            replacing(path, "rows") as temporary,
-            pq.ParquetWriter(temporary, schema.columns) as writer,
-        ):
-            writer.write_table(first)
-            while count < FILE_ROWS and (part := next(rows, None)) is not None:
-                writer.write_table(part)
-                count += part.num_rows
+        with lake.store.writing(f"tables/{schema.name}/{name}", "rows") as temporary:
+            with pq.ParquetWriter(temporary, schema.columns) as writer:
+                writer.write_table(first)
+                while count < FILE_ROWS and (part := next(rows, None)) is not None:
+                    writer.write_table(part)
+                    count += part.num_rows
+            size_bytes = temporary.stat().st_size
         actions.append(
             AddAction(
-                path=path.name,
-                size=path.stat().st_size,
+                path=name,
+                size=size_bytes,
                 partition_values={},
                 modification_time=0,
                 data_change=True,

@@ -8,7 +8,7 @@ limit go through the folder, so a stage's memory does not grow with the lake.
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 
 from data.disk import writing_to
 from data.schemas import TABLES
+from data.storage import scratch_folder
+from data.stores import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,11 +42,13 @@ class Workspace:
 
     def execute(self, sql: str) -> None:
         """Run a statement that answers nothing."""
-        self._connection.execute(sql)
+        with writing_to(self.folder):
+            self._connection.execute(sql)
 
     def counts(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the few rows that a query answers with."""
-        return self._connection.execute(sql).fetchall()
+        with writing_to(self.folder):
+            return self._connection.execute(sql).fetchall()
 
     def count(self, relation: str) -> int:
         """Return how many rows a relation has."""
@@ -52,7 +56,7 @@ class Workspace:
 
     def stream(self, sql: str) -> Iterator[pa.RecordBatch]:
         """Yield a query's rows as they are found; other queries may run meanwhile."""
-        with self._connection.cursor() as cursor:
+        with writing_to(self.folder), self._connection.cursor() as cursor:
             yield from cursor.sql(sql).to_arrow_reader(STREAM_ROWS)
 
     def view_table(self, lake: Lake, name: str) -> None:
@@ -89,18 +93,25 @@ class Workspace:
         path = self.folder / f"{name}.parquet"
         numbered = pa.schema([pa.field("n", pa.int64()), *columns])
         with writing_to(path):
-            with pq.ParquetWriter(path, numbered) as writer:
-                spool = Spool(writer, numbered, most_bytes)
-                yield spool
-                spool.flush()
-            self.execute(f"CREATE VIEW {name} AS FROM read_parquet({quoted(str(path))})")
+            writer = pq.ParquetWriter(path, numbered)
+        try:
+            spool = Spool(path, writer, most_bytes)
+            yield spool
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to tell
+                writer.close()
+            raise
+        spool.flush()
+        with writing_to(path):
+            writer.close()
+        self.execute(f"CREATE VIEW {name} AS FROM read_parquet({quoted(str(path))})")
 
 
 class Spool:
     """Rows on their way to a file of the workspace; made by `Workspace.spool`."""
 
-    def __init__(self, writer: pq.ParquetWriter, columns: pa.Schema, most_bytes: int) -> None:
-        self._writer, self._columns, self._most_bytes = writer, columns, most_bytes
+    def __init__(self, path: Path, writer: pq.ParquetWriter, most_bytes: int) -> None:
+        self._path, self._writer, self._most_bytes = path, writer, most_bytes
         self._waiting: list[dict[str, Any]] = []
         self._bytes = 0
         self.rows = 0
@@ -116,37 +127,56 @@ class Spool:
     def flush(self) -> None:
         """Write what is held."""
         if self._waiting:
-            self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=self._columns))
+            rows = pa.Table.from_pylist(self._waiting, schema=self._writer.schema)
+            with writing_to(self._path):
+                self._writer.write_table(rows)
             self._waiting, self._bytes = [], 0
 
 
 @contextmanager
-def workspace(folder: Path, memory_bytes: int, threads: int) -> Iterator[Workspace]:
+def workspace(lake: Lake, name: str, memory_bytes: int, threads: int) -> Iterator[Workspace]:
     """Open a workspace, and leave nothing of it.
 
     Args:
-        folder: a place of its own, made and removed here.
+        lake: whose tables it can read.
+        name: of its folder in the lake; for a lake on S3 the system's temporary folders serve.
         memory_bytes: what DuckDB may hold before it spills to the folder.
         threads: how many DuckDB may use.
 
     Raises:
         LakeNotWritableError: the disk is full or read-only.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    with writing_to(folder):
-        folder.mkdir(parents=True)
+    with _folder(lake, name) as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": f"{memory_bytes}B",
             "temp_directory": str(folder / "spill"),
             "threads": threads,
             "preserve_insertion_order": False,
         }
-        try:
-            with duckdb.connect(config=config) as connection:
-                connection.execute("SET TimeZone = 'UTC'")
-                yield Workspace(folder, connection)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with duckdb.connect(config=config) as connection:
+            if is_remote(lake.uri):
+                from data.stores.sql import ReadOnlyS3
+
+                connection.register_filesystem(ReadOnlyS3(lake.uri))
+            connection.execute("SET TimeZone = 'UTC'")
+            yield Workspace(folder, connection)
+
+
+@contextmanager
+def _folder(lake: Lake, name: str) -> Iterator[Path]:
+    """Yield an empty folder on this machine; what dead writers left, the next one removes."""
+    if is_remote(lake.uri):
+        with scratch_folder() as folder:
+            yield folder
+        return
+    folder = lake.root / "work" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    with writing_to(folder):
+        folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def quoted(value: str) -> str:

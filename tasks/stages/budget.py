@@ -76,18 +76,17 @@ def budget_of(settings: Settings) -> Budget:
 
 @contextmanager
 def working_on(lake: Lake, settings: Settings, stage: str) -> Iterator[Workspace]:
-    """Open a stage's workspace in the lake.
+    """Open a stage's workspace.
 
     Args:
-        lake: what dead writers leave there, the next one removes.
+        lake: whose tables it can read.
         settings: limits and threads.
         stage: names the folder, e.g. "ingest-photos".
 
     Raises:
         LakeNotWritableError: the disk is full or read-only.
     """
-    folder = lake.root / "work" / stage
     budget = budget_of(settings)
     threads = budget.database_threads(settings.run.thread_count)
-    with workspace(folder, budget.database, threads) as work:
+    with workspace(lake, stage, budget.database, threads) as work:
         yield work

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -53,14 +52,14 @@ def encode_group(
 
     Safe to repeat: a shard is written whole, under a name that its plan determines.
     """
-    folder = lake.root / space.id.folder
+    folder = lake.store.address(space.id.folder)
     reader = ContentReader(settings)
     progress = _Progress(f"embed {space.id.name}", group.rows)
     receipts = []
     for at, name in enumerate(group.shards, group.first):
-        receipt = finished_shard(folder / name, space.id)
+        receipt = finished_shard(f"{folder}/{name}", space.id)
         if receipt is None:
-            refs = planned_refs(group.plan, at)
+            refs = planned_refs(lake, group.plan, at)
             encoder = live_encoder(lake, settings, space)
             encoded = _encode(encoder, settings, reader.payloads(refs), len(refs), progress)
             if not encoded.taken:
@@ -68,7 +67,7 @@ def encode_group(
             # Without those that have gone it is another shard: under the planned name it would
             # count as finished, and they could never come back.
             receipt = write_shard(
-                folder / shard_name(space.id, encoded.taken),
+                f"{folder}/{shard_name(space.id, encoded.taken)}",
                 space.id,
                 encoded.content_ids,
                 encoded.vectors,
@@ -90,10 +89,10 @@ def commit_embedding(
     with whole_or_undone(lake, f"embed {space.id.name}") if receipts else nullcontext():
         settled = settle_refusals(lake, space, rejected, run_id)
         fresh = register_shards(lake, space.id, receipts, run_id)
-    for receipt in receipts:
-        if not receipt.rows:  # all were rejected: the quarantine knows, no table names the file
-            (lake.root / space.id.folder / receipt.name).unlink(missing_ok=True)
-    shutil.rmtree(work_folder(lake, space), ignore_errors=True)
+    # Where all were rejected the quarantine knows, and no table names the file.
+    empty = [f"{space.id.folder}/{receipt.name}" for receipt in receipts if not receipt.rows]
+    lake.store.delete(empty)
+    lake.store.delete_folder(work_folder(space))
     encoded = sum(receipt.rows for receipt in receipts)
     counts = {
         "pending": plan.pending,

@@ -14,14 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.shards import shard_name, shard_paths
-from data.storage import replacing
+from data.stores import readable
 from tasks.stages.budget import budget_of, working_on
 from tasks.stages.contents import CONTENT_REFS, refs_of, view_first_places
 from tasks.stages.refusals import refused_contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from data.catalog import SpaceRow
     from data.lake import Lake
@@ -35,7 +34,7 @@ class ShardGroup:
     """Shards that one task encodes: they share files, which are then streamed once.
 
     Attributes:
-        plan: the plan's file.
+        plan: the plan's file, by its name in the lake.
         first: the plan's row group of the first shard.
         rows: how many rows they have together.
         shards: their names, in order.
@@ -86,10 +85,10 @@ def plan_embedding(lake: Lake, settings: Settings, space: SpaceRow) -> EmbedPlan
         shards = -(-pending // rows)
         chunks = _chunks(work, rows)
         first = next(chunks)
-        path = work_folder(lake, space) / f"{_name(space, first)}-{shards}.plan"
+        plan = f"{work_folder(space)}/{_name(space, first)}-{shards}.plan"
         planned = []
         with (
-            replacing(path, "plan") as temporary,
+            lake.store.writing(plan, "plan") as temporary,
             pq.ParquetWriter(temporary, CONTENT_REFS) as writer,
         ):
             chunk: pa.Table | None = first
@@ -97,18 +96,18 @@ def plan_embedding(lake: Lake, settings: Settings, space: SpaceRow) -> EmbedPlan
                 writer.write_table(chunk, row_group_size=rows)
                 planned.append(_planned(space, chunk))
                 chunk = next(chunks, None)
-    return EmbedPlan(tuple(_groups(str(path), planned)), pending)
+    return EmbedPlan(tuple(_groups(plan, planned)), pending)
 
 
-def planned_refs(plan: str, shard: int) -> list[ContentRef]:
+def planned_refs(lake: Lake, plan: str, shard: int) -> list[ContentRef]:
     """Return the contents of a plan's shard, in order."""
-    with pq.ParquetFile(plan) as file:
+    with pq.ParquetFile(readable(lake.store.address(plan))) as file:
         return list(refs_of(file.read_row_group(shard)))
 
 
-def work_folder(lake: Lake, space: SpaceRow) -> Path:
-    """Return the folder of a space's plans; its stage removes it in the end."""
-    return lake.root / "work" / space.id.name / space.id.fingerprint
+def work_folder(space: SpaceRow) -> str:
+    """Return the lake's folder of a space's plans; its stage removes it in the end."""
+    return f"work/{space.id.name}/{space.id.fingerprint}"
 
 
 def _view_pending(work: Workspace, lake: Lake, settings: Settings, space: SpaceRow) -> None:

@@ -148,7 +148,7 @@ class Reconciliation:
         self._work.execute(
             f"""CREATE VIEW scanned AS
             WITH now AS (
-                SELECT {quoted(self._origin.source)} AS source, file, size_bytes, modified_ns,
+                SELECT {quoted(self._origin.source)} AS source, stale.* EXCLUDE (n),
                     {self._started_ns}::BIGINT AS scanned_ns, {quoted(self._reader)} AS reader,
                     coalesce(items, 0) AS items, coalesce(quarantined, 0) AS quarantined
                 FROM stale

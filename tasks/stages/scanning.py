@@ -4,7 +4,7 @@ A file whose size and modification time are those of the last scan is not opened
 when they differ, when it was written so shortly before the last scan that a later write could
 hide behind the same time stamp, when the last scan lies in the future (the clock was set back, so
 time stamps may repeat), or when the reader or its settings have changed; then the contents' hashes
-decide.
+decide. On S3 the object's etag stands in the place of time stamps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ RACY_NS = 2_000_000_000
 """Time stamps as coarse as 2 s exist (FAT); a file younger than that at its scan is in doubt."""
 
 LISTING = pa.schema(
-    [("file", pa.string()), ("size_bytes", pa.int64()), ("modified_ns", pa.int64())]
+    [
+        ("file", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("modified_ns", pa.int64()),
+        ("etag", pa.string()),
+    ]
 )
 
 Described = Iterable[dict[str, Any] | BadRecord]
@@ -85,6 +90,7 @@ def list_source(source: Source, files: Spool, bad: Spool, origin: Origin) -> Non
                     "file": entry.file,
                     "size_bytes": entry.size_bytes,
                     "modified_ns": entry.modified_at,
+                    "etag": entry.etag,
                 }
             )
 
@@ -99,9 +105,8 @@ def compare_listing(
     work.execute(f"CREATE VIEW known AS FROM files WHERE {mine}")
     work.execute(f"CREATE VIEW known_bad AS FROM quarantine WHERE {mine} AND space IS NULL")
     work.execute(
-        f"""CREATE TABLE stale AS SELECT l.n, l.file, l.size_bytes, l.modified_ns
-        FROM listing l LEFT JOIN known k ON l.file = k.file AND k.scanned_ns <= {started_ns}
-        WHERE NOT coalesce({_settled(reader)}, false)"""
+        f"""CREATE TABLE stale AS SELECT l.* FROM listing l LEFT JOIN known k USING (file)
+        WHERE NOT coalesce({_settled(reader, started_ns)}, false)"""
     )
     work.execute("CREATE TABLE vanished AS SELECT file FROM known ANTI JOIN listing USING (file)")
     relisted = work.count("known_bad ANTI JOIN unlisted USING (quarantine_id) WHERE stage = 'list'")
@@ -115,19 +120,21 @@ def compare_listing(
     )
 
 
-def _settled(reader: str) -> str:
+def _settled(reader: str, started_ns: int) -> str:
     """Say in SQL that nothing about a listed file `l` has changed since it was read as `k`."""
     settings = reader.split(".", maxsplit=1)[0]
-    return f"""l.size_bytes = k.size_bytes AND l.modified_ns = k.modified_ns
-        AND l.modified_ns <= k.scanned_ns - {RACY_NS}
+    return f"""l.size_bytes = k.size_bytes
+        AND CASE WHEN l.etag IS NOT NULL THEN l.etag = k.etag
+            ELSE l.modified_ns = k.modified_ns AND k.scanned_ns <= {started_ns}
+            AND l.modified_ns <= k.scanned_ns - {RACY_NS} END
         AND split_part(k.reader, '.', 1) = {quoted(settings)}
         AND (k.quarantined = 0 OR k.reader = {quoted(reader)})"""
 
 
 def stale_files(work: Workspace) -> Iterator[FileEntry]:
     """Yield the files to read, in listing order."""
-    for batch in work.stream("SELECT file, size_bytes, modified_ns FROM stale ORDER BY n"):
-        columns = (batch.column(at).to_pylist() for at in range(3))
+    for batch in work.stream("SELECT * EXCLUDE (n) FROM stale ORDER BY n"):
+        columns = (batch.column(name).to_pylist() for name in LISTING.names)
         yield from map(FileEntry, *columns)
 
 

@@ -66,7 +66,7 @@ def test_any_order_of_changes_gives_what_a_dictionary_gives(
     expected: Files = {}
     for written, unwanted in steps:
         gone = (unwanted & expected.keys()) - written.keys()
-        with workspace(folder / "work", MEMORY_BYTES, 1) as work:
+        with workspace(lake, "test", MEMORY_BYTES, 1) as work:
             work.view_table(lake, "files")
             added = {file: size for file, size in written.items() if file not in expected}
             changed = {file: size for file, size in written.items() if file in expected}
@@ -81,11 +81,11 @@ def test_only_files_with_a_changed_row_are_written_anew(
     monkeypatch.setattr(changes, "FILE_ROWS", 1)
     lake = Lake(str(tmp_path / "lake"))
     for rows in ({"a": 1, "b": 1}, {"c": 1, "d": 1}):
-        with workspace(tmp_path / "work", MEMORY_BYTES, 1) as work:
+        with workspace(lake, "test", MEMORY_BYTES, 1) as work:
             work.view_table(lake, "files")
             apply(lake, work, rows, {}, set())
     first, second = lake.files("files")
-    with workspace(tmp_path / "work", MEMORY_BYTES, 1) as work:
+    with workspace(lake, "test", MEMORY_BYTES, 1) as work:
         work.view_table(lake, "files")
         apply(lake, work, {}, {"c": 2}, set())
     assert len({first, second} & set(lake.files("files"))) == 1
@@ -99,7 +99,7 @@ def test_a_change_of_more_rows_than_a_file_has_takes_several(
     monkeypatch.setattr("data.workspace.STREAM_ROWS", 2048)
     lake = Lake(str(tmp_path / "lake"))
     rows = {f"f{n}": n for n in range(5000)}
-    with workspace(tmp_path / "work", MEMORY_BYTES, 1) as work:
+    with workspace(lake, "test", MEMORY_BYTES, 1) as work:
         work.view_table(lake, "files")
         apply(lake, work, rows, {}, set())
     assert len(lake.files("files")) > 1
@@ -109,10 +109,10 @@ def test_a_change_of_more_rows_than_a_file_has_takes_several(
 
 def test_a_table_that_another_writer_changed_meanwhile_is_not_changed(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
-    with workspace(tmp_path / "work", MEMORY_BYTES, 1) as work:
+    with workspace(lake, "test", MEMORY_BYTES, 1) as work:
         work.view_table(lake, "files")
         apply(lake, work, {"a": 1, "b": 1}, {}, set())
-    with workspace(tmp_path / "work", MEMORY_BYTES, 1) as work:
+    with workspace(lake, "test", MEMORY_BYTES, 1) as work:
         work.view_table(lake, "files")
         lake.upsert("files", table_of("files", [{"source": "s", "file": "a"}]), "other")
         before = lake.versions()
@@ -122,9 +122,10 @@ def test_a_table_that_another_writer_changed_meanwhile_is_not_changed(tmp_path: 
 
 
 def test_a_workspace_leaves_nothing(tmp_path: Path) -> None:
-    with workspace(tmp_path / "work", MEMORY_BYTES, 1) as work:
+    lake = Lake(str(tmp_path))
+    with workspace(lake, "test", MEMORY_BYTES, 1) as work:
         work.execute("CREATE TABLE t AS SELECT range AS n, md5(range::VARCHAR) AS s FROM range(9)")
         ordered = [row for batch in work.stream("FROM t ORDER BY s") for row in batch.to_pylist()]
         assert [row["s"] for row in ordered] == sorted(row["s"] for row in ordered)
         assert work.count("t") == 9
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*")) == [tmp_path / "work"]
