@@ -17,11 +17,12 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 
 from data.commits import retrying_commit, signed
 from data.scans import matching_rows
 from data.schemas import SCHEMA_VERSION, TABLES, TableSchema
+from data.space_files import commit_space_file, write_space_file
 from data.storage import create_exclusively
 from data.versions import ready_table, require_version
 from latentlake.errors import ConfigError, LakeError, LakeNotFoundError
@@ -177,17 +178,10 @@ class Lake:
     def replace_space(self, name: str, space: str, rows: pa.Table, run_id: str) -> None:
         """Replace all rows of one space in a table that is partitioned by space, in one commit."""
         schema = TABLES[name]
-
-        def commit() -> None:
-            write_deltalake(
-                self._ready(schema),
-                rows.cast(schema.columns),
-                mode="overwrite",
-                predicate=f"space = '{space}'",
-                commit_properties=signed(run_id),
-            )
-
-        retrying_commit(commit, name)
+        added = write_space_file(self.place(name), space, rows.cast(schema.columns), run_id)
+        retrying_commit(
+            lambda: commit_space_file(self._ready(schema), schema, space, added, run_id), name
+        )
 
     def _ready(self, schema: TableSchema) -> Delta:
         partitions = ["space"] if schema.per_space else None

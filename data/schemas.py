@@ -156,6 +156,27 @@ NEIGHBOURS = TableSchema(
     per_space=True,
 )
 
+PAIRS = TableSchema(
+    "pairs",
+    pa.schema(
+        [
+            ("space", pa.string()),
+            ("first", pa.string()),
+            ("second", pa.string()),
+            ("similarity", pa.float32()),
+        ]
+    ),
+    key=("space", "first", "second"),
+    per_space=True,
+)
+
+PAIRED = TableSchema(
+    "paired",
+    pa.schema([("space", pa.string()), ("content_id", pa.string())]),
+    key=("space", "content_id"),
+    per_space=True,
+)
+
 DUPLICATES = TableSchema(
     "duplicates",
     pa.schema(
@@ -202,6 +223,13 @@ CLUSTER_SUMMARY = TableSchema(
             ("terms", _STRINGS),
         ]
     ),
+    key=("space", "cluster_id"),
+    per_space=True,
+)
+
+CENTROIDS = TableSchema(
+    "centroids",
+    pa.schema([("space", pa.string()), ("cluster_id", pa.int32()), ("centroid", _FLOATS)]),
     key=("space", "cluster_id"),
     per_space=True,
 )
@@ -253,9 +281,12 @@ TABLES: dict[str, TableSchema] = {
         SPACES,
         BUILDS,
         NEIGHBOURS,
+        PAIRS,
+        PAIRED,
         DUPLICATES,
         CLUSTERS,
         CLUSTER_SUMMARY,
+        CENTROIDS,
         ANOMALIES,
         RUNS,
     )

@@ -25,7 +25,7 @@ ITERATIONS: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """A partition of all rows; cluster 0 is the largest, equal sizes are ordered by medoid row.
+    """A partition of all rows. After a fit, cluster 0 is the largest, equals ordered by medoid row.
 
     The distance is 1 - cosine to the centroid (of length 1) where the metric is the cosine, else
     the Euclidean distance to it.
@@ -98,6 +98,30 @@ def find_clusters(
         # Empty clusters must not count as the "nearest other" of the silhouettes either.
         centroids = centroids[used]
         assigned = _assign(vectors, centroids, geometry, progress)
+    return _by_size(_summarise(assigned, centroids))
+
+
+def assign_clusters(
+    vectors: Vectors, metric: Metric, centroids: Matrix, progress: Progress = silent
+) -> Clusters | None:
+    """Partition all rows by centroids that are there already, in one pass; numbers are kept.
+
+    Args:
+        vectors: all rows.
+        metric: how nearness is measured.
+        centroids: (clusters, dim) float32, of an earlier `find_clusters`.
+        progress: called with "assign" and the fraction done.
+
+    Returns:
+        The clusters, numbered as the centroids are; None where one of them would be empty.
+
+    Raises:
+        InvalidVectorsError: a vector is not finite.
+    """
+    geometry = Metric.COSINE if metric is Metric.COSINE else Metric.L2
+    assigned = _assign(vectors, centroids, geometry, progress)
+    if not np.bincount(assigned.nearest, minlength=centroids.shape[0]).all():
+        return None
     return _summarise(assigned, centroids)
 
 
@@ -170,16 +194,27 @@ def _summarise(assigned: _Assignment, centroids: Matrix) -> Clusters:
     medoids = nearest_first[starts]
     silhouettes = _silhouettes(assigned, sizes)
     qualities = np.bincount(assigned.nearest, weights=silhouettes, minlength=count) / sizes
-    order = np.lexsort((medoids, -sizes))
-    renumbered = np.empty(count, dtype=np.int64)
-    renumbered[order] = np.arange(count)
     return Clusters(
-        cluster_of=renumbered[assigned.nearest],
+        cluster_of=assigned.nearest,
         distances=assigned.own,
-        centroids=centroids[order],
-        medoids=medoids[order].astype(np.int64),
-        sizes=sizes[order].astype(np.int64),
-        qualities=qualities[order].astype(np.float32),
+        centroids=centroids,
+        medoids=medoids.astype(np.int64),
+        sizes=sizes.astype(np.int64),
+        qualities=qualities.astype(np.float32),
+    )
+
+
+def _by_size(found: Clusters) -> Clusters:
+    order = np.lexsort((found.medoids, -found.sizes))
+    renumbered = np.empty(found.count, dtype=np.int64)
+    renumbered[order] = np.arange(found.count)
+    return Clusters(
+        cluster_of=renumbered[found.cluster_of],
+        distances=found.distances,
+        centroids=found.centroids[order],
+        medoids=found.medoids[order],
+        sizes=found.sizes[order],
+        qualities=found.qualities[order],
     )
 
 

@@ -70,7 +70,7 @@ class NeighbourDistance:
 class Mahalanobis:
     """Squared Mahalanobis distance to the mean, with the shrunk covariance of Ledoit & Wolf (2004).
 
-    Three passes over the stream (mean, covariance, scores) in float64, so the result is that of
+    Two passes over the stream (moments, scores) in float64, so the result is that of
     `sklearn.covariance.LedoitWolf` on all rows, in the memory of two (dim, dim) matrices. The
     shrinkage keeps it defined where there are fewer rows than dimensions; directions without any
     variance are left out, as by a pseudo-inverse. Vectors of cosine spaces are scaled to length 1.
@@ -103,16 +103,34 @@ def _batches(vectors: Vectors, metric: Metric) -> Iterator[tuple[int, Matrix]]:
 
 
 def _fit(vectors: Vectors, metric: Metric) -> _Fit:
+    """Gather all moments in one pass, around a point near the mean, then move them to the mean."""
     rows, dim = vectors.rows, vectors.dim
-    mean = np.zeros(dim)
-    for _, batch in _batches(vectors, metric):
-        mean += batch.sum(axis=0, dtype=np.float64) / rows
-    products, fourth = np.zeros((dim, dim)), 0.0
-    for _, batch in _batches(vectors, metric):
-        centred = batch.astype(np.float64) - mean
-        products += centred.T @ centred
-        fourth += float(np.square(np.einsum("ij,ij->i", centred, centred)).sum())
-    return _Fit(mean, _inverse_root(_shrunk(products / rows, fourth, rows)))
+    origin, total, products = np.zeros(dim), np.zeros(dim), np.zeros((dim, dim))
+    squares, square_total, weighted = 0.0, 0.0, np.zeros(dim)
+    for start, batch in _batches(vectors, metric):
+        if start == 0:
+            # Far from it, the differences below would cancel.
+            origin = batch.mean(axis=0, dtype=np.float64)
+        moved = batch.astype(np.float64) - origin
+        lengths = np.einsum("ij,ij->i", moved, moved)
+        total += moved.sum(axis=0)
+        products += moved.T @ moved
+        squares += float(np.square(lengths).sum())
+        square_total += float(lengths.sum())
+        weighted += lengths @ moved
+    shift = total / rows
+    # |y - s|^4 = (u - 2 ys + ss)^2 with u = |y|^2, summed over rows.
+    length = float(shift @ shift)
+    fourth = (
+        squares
+        + 4 * float(shift @ products @ shift)
+        + rows * length * length
+        - 4 * float(weighted @ shift)
+        + 2 * square_total * length
+        - 4 * length * float(total @ shift)
+    )
+    covariance = products / rows - np.outer(shift, shift)
+    return _Fit(origin + shift, _inverse_root(_shrunk(covariance, fourth, rows)))
 
 
 def _shrunk(

@@ -90,3 +90,31 @@ def sample(rows: int, size: int, seed: int) -> RowIds:
     """Draw distinct rows at random, in random order: (min(size, rows),) int64."""
     generator = np.random.default_rng(seed)
     return generator.choice(rows, size=min(size, rows), replace=False).astype(np.int64)
+
+
+def selected(vectors: Vectors, rows: RowIds, size: int) -> Iterator[tuple[RowIds, Matrix]]:
+    """Stream some rows in one pass, in blocks.
+
+    Args:
+        vectors: any source.
+        rows: (wanted,) int64, ascending, each once.
+        size: rows of a block at most.
+
+    Yields:
+        A block's rows, and its vectors as stored.
+    """
+    start = done = 0
+    held: list[Matrix] = []
+    for batch in vectors.batches(batch_rows(vectors.dim)):
+        low, high = np.searchsorted(rows, (start, start + batch.shape[0]))
+        held.append(batch[rows[low:high] - start])
+        start += batch.shape[0]
+        if high - done >= size or high == rows.size:
+            matrix = np.concatenate(held)
+            for first in range(0, matrix.shape[0], size):
+                part = matrix[first : first + size]
+                yield rows[done : done + part.shape[0]], part
+                done += part.shape[0]
+            held = []
+        if high == rows.size:
+            return

@@ -52,6 +52,12 @@ class BuildStep:
     space: SpaceRow
     inputs: dict[str, Any]
 
+    @property
+    def recipe(self) -> str:
+        """Digest of all but the vectors: results of one recipe can be brought up to date."""
+        fixed = self.inputs | {"space": self.space.id.fingerprint}
+        return digest_of_ids([json.dumps(fixed, sort_keys=True)])
+
 
 def build_if_changed(
     lake: Lake, step: BuildStep, vectors: ShardVectors, run_id: str, work: Callable[[], Built]
@@ -80,12 +86,22 @@ def build_if_changed(
             "fingerprint": step.space.id.fingerprint,
             "rows": vectors.rows,
             "seconds": seconds,
-            "details": json.dumps(built.details, sort_keys=True),
+            "details": json.dumps(built.details | {"recipe": step.recipe}, sort_keys=True),
             "run_id": run_id,
             "recorded_at": datetime.now(UTC),
         }
         lake.upsert("builds", table_of("builds", [row]), run_id)
     return StageReceipt(step.stage, name, True, built.counts, seconds, built.notes)  # noqa: FBT003
+
+
+def previous_details(lake: Lake, step: BuildStep) -> dict[str, Any] | None:
+    """Return the details of the stage's last result, if it is one of the same recipe.
+
+    Then only the vectors have changed since, and the result can be brought up to date.
+    """
+    known = last_build(lake, step.stage, step.space)
+    details: dict[str, Any] = json.loads(known["details"]) if known else {}
+    return details if details.get("recipe") == step.recipe else None
 
 
 def last_build(

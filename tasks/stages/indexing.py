@@ -1,21 +1,40 @@
-"""Build a space's search index, measure it, and put it beside the older versions."""
+"""Keep a space's search index up to date: extended by what is new, or trained anew with a reason.
+
+Each version lies beside the older ones. Rows of deleted contents stay inside as dead ones: a row is
+alive while the content that `contents.parquet` names for it is in use, so a deletion alone writes
+no new version, and a content that returns is found again.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.disk import writing_to
 from data.storage import replacing
 from latentlake.errors import LakeError, SpaceMismatchError
-from models.indexes.build import BuiltIndex, build_index
+from models.indexes.build import RECALL_K, BuiltIndex, build_index
+from models.indexes.errors import IndexFileError
+from models.indexes.growth import Growth, reason_to_retrain, remeasure
+from models.indexes.results import NO_ROW
+from models.indexes.row_view import RowView
+from models.indexes.streams import batch_rows
 from models.indexes.vector_index import VectorIndex
 from models.types import Metric
-from tasks.stages.builds import BuildStep, Built, build_if_changed, last_build, progress_of
+from tasks.stages.builds import (
+    BuildStep,
+    Built,
+    build_if_changed,
+    last_build,
+    previous_details,
+    progress_of,
+)
 from tasks.stages.spaces import require_space, space_vectors
 
 if TYPE_CHECKING:
@@ -23,6 +42,7 @@ if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
+    from models.types import RowIds
     from tasks.stages.receipts import StageReceipt
 
 INDEX_FILE = "index.faiss"
@@ -38,17 +58,75 @@ def index_space(lake: Lake, settings: Settings, name: str, run_id: str) -> Stage
     target = settings.space(name).target_recall
     inputs = {"target_recall": target, "seed": settings.run.seed, "revision": _REVISION}
 
-    def work() -> Built:
-        built = build_index(
-            vectors,
-            Metric(space.id.metric),
-            seed=settings.run.seed,
-            target_recall=target,
-            progress=progress_of("index", space),
-        )
-        return _stored(lake, space, vectors, built, run_id)
+    step = BuildStep("index", space, inputs)
 
-    return build_if_changed(lake, BuildStep("index", space, inputs), vectors, run_id, work)
+    def work() -> Built:
+        version = _extended(lake, step, vectors, settings)
+        if isinstance(version, str):
+            built = build_index(
+                vectors,
+                Metric(space.id.metric),
+                seed=settings.run.seed,
+                target_recall=target,
+                progress=progress_of("index", space),
+            )
+            version = _Version(built, vectors.content_ids, vectors.rows, version)
+        return _stored(lake, space, vectors, version, run_id)
+
+    return build_if_changed(lake, step, vectors, run_id, work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A version to store.
+
+    Attributes:
+        built: the index with its measured recall.
+        contents: the content of each of its rows, dead ones included.
+        trained_rows: how many vectors there were when it was trained.
+        update: what was done and why.
+        path: where it lies already, if no row was added.
+    """
+
+    built: BuiltIndex
+    contents: pa.Array
+    trained_rows: int
+    update: str
+    path: str | None = None
+
+
+def _extended(
+    lake: Lake, step: BuildStep, vectors: ShardVectors, settings: Settings
+) -> _Version | str:
+    """Add what is new to the last version; or say why it has to be trained."""
+    details, space = previous_details(lake, step), step.space
+    try:
+        stored = stored_index(lake, space) if details else None
+    except IndexFileError as error:
+        return f"trained: {error}"
+    if details is None or stored is None:
+        return "trained: there was no index of this recipe"
+    index, contents = stored
+    fresh = np.flatnonzero(~np.asarray(pc.is_in(vectors.content_ids, value_set=contents)))
+    growth = Growth(
+        index.plan, details["trained_rows"], index.rows, vectors.rows - fresh.size, fresh.size
+    )
+    metric = Metric(space.id.metric)
+    reason = reason_to_retrain(growth, vectors.dim, metric)
+    if reason is not None:
+        return f"trained: {reason}"
+    fresh_ids = vectors.content_ids.take(pa.array(fresh))
+    for batch in vectors.subset(fresh).batches(batch_rows(vectors.dim)):
+        index.add(batch)
+    contents = pa.concat_arrays([contents, fresh_ids])
+    view = RowView(index, rows_among(contents, vectors.content_ids))
+    recall = remeasure(view, vectors, metric, RECALL_K, settings.run.seed)
+    built = BuiltIndex(index, recall, details["target_recall"])
+    if not built.reaches_target:
+        return f"trained: recall had fallen to {recall.mean:.3f}, below {built.target_recall}"
+    update = f"extended by {fresh.size:,}, {len(contents) - vectors.rows:,} dead"
+    path = None if fresh.size else details["path"]
+    return _Version(built, contents, details["trained_rows"], update, path)
 
 
 def stored_index(
@@ -75,26 +153,46 @@ def stored_index(
     return index, contents
 
 
+def rows_among(ids: pa.Array, order: pa.Array) -> RowIds:
+    """Return where each of some ids stands in an order: (len(ids),) int64, -1 for nowhere."""
+    return np.asarray(pc.index_in(ids, value_set=order).fill_null(NO_ROW), np.int64)
+
+
+def index_over(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> RowView | None:
+    """Return the space's index in the row order of these vectors, if it holds them all."""
+    stored = stored_index(lake, space)
+    if stored is None:
+        return None
+    view = RowView(stored[0], rows_among(stored[1], vectors.content_ids))
+    return view if view.rows == vectors.rows else None
+
+
 def _stored(
-    lake: Lake, space: SpaceRow, vectors: ShardVectors, built: BuiltIndex, run_id: str
+    lake: Lake, space: SpaceRow, vectors: ShardVectors, version: _Version, run_id: str
 ) -> Built:
-    path = f"indexes/{space.id.name}/{space.id.fingerprint}/{run_id}"
+    built = version.built
+    path = version.path or f"indexes/{space.id.name}/{space.id.fingerprint}/{run_id}"
     folder = lake.root / path
-    with replacing(folder / CONTENTS_FILE, "index contents") as temporary:
-        pq.write_table(pa.table({"content_id": vectors.content_ids}), temporary)
-    with writing_to(folder / INDEX_FILE):
-        built.index.save(folder / INDEX_FILE, space.id.fingerprint)
     details = _details(built) | {
         "path": path,
-        "size_bytes": (folder / INDEX_FILE).stat().st_size,
+        "rows": built.index.rows,
+        "dead": built.index.rows - vectors.rows,
+        "trained_rows": version.trained_rows,
+        "update": version.update,
     }
-    with replacing(folder / "index.json", "index details") as temporary:
-        temporary.write_text(json.dumps(details, indent=1), "utf-8")
+    if version.path is None:
+        with replacing(folder / CONTENTS_FILE, "index contents") as temporary:
+            pq.write_table(pa.table({"content_id": version.contents}), temporary)
+        with writing_to(folder / INDEX_FILE):
+            built.index.save(folder / INDEX_FILE, space.id.fingerprint)
+        with replacing(folder / "index.json", "index details") as temporary:
+            temporary.write_text(json.dumps(details, indent=1), "utf-8")
+    details["size_bytes"] = (folder / INDEX_FILE).stat().st_size
     note = (
         f"{built.plan.factory}, recall@{built.recall.k} {built.recall.mean:.3f} "
         f"[{built.recall.low:.3f}, {built.recall.high:.3f}]"
     )
-    return Built({"vectors": vectors.rows}, details, (note,))
+    return Built({"vectors": vectors.rows}, details, (note, version.update))
 
 
 def _details(built: BuiltIndex) -> dict[str, Any]:

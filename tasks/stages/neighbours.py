@@ -1,9 +1,9 @@
-"""The neighbour graph of a space: computed once, read by every report."""
+"""The neighbour graph of a space: kept up to date with its vectors, read by every report."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +11,23 @@ import pyarrow.compute as pc
 
 from data.schemas import NEIGHBOURS
 from latentlake.errors import LakeError
-from models.analysis.graph import GraphOptions, NeighbourGraph, build_graph
-from models.indexes.results import NO_ROW, NO_SIMILARITY
+from models.analysis.graph import (
+    GraphOptions,
+    NeighbourGraph,
+    build_graph,
+    is_exact_affordable,
+)
+from models.analysis.graph_update import MOST_CHANGED, GraphUpdate, OldGraph, update_graph
+from models.indexes.results import NO_ROW, no_neighbours
 from models.types import Metric
-from tasks.stages.builds import BuildStep, Built, build_if_changed, progress_of
-from tasks.stages.indexing import stored_index
+from tasks.stages.builds import (
+    BuildStep,
+    Built,
+    build_if_changed,
+    previous_details,
+    progress_of,
+)
+from tasks.stages.indexing import index_over, rows_among
 from tasks.stages.spaces import require_space, space_vectors
 
 if TYPE_CHECKING:
@@ -23,42 +35,67 @@ if TYPE_CHECKING:
     from data.lake import Lake
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
-    from models.indexes.vector_index import VectorIndex
+    from models.indexes.row_view import RowView
     from tasks.stages.receipts import StageReceipt
 
 
 def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> StageReceipt:
-    """Rebuild the space's neighbour graph if its vectors or k have changed."""
+    """Bring the space's neighbour graph up to date, if its vectors or k have changed."""
     space = require_space(lake, settings, name)
     vectors = space_vectors(lake, settings, space)
-    k = settings.space(name).neighbours
+    k, seed = settings.space(name).neighbours, settings.run.seed
+    step = BuildStep("graph", space, {"k": k, "seed": seed})
 
     def work() -> Built:
-        graph = build_graph(
-            vectors,
-            index_over(lake, space, vectors),
-            Metric(space.id.metric),
-            k,
-            GraphOptions(seed=settings.run.seed),
-            progress_of("graph", space),
-        )
+        index = index_over(lake, space, vectors)
+        made = _updated(lake, step, vectors, index, GraphOptions(seed=seed))
+        if isinstance(made, str):
+            graph = build_graph(
+                vectors,
+                index,
+                Metric(space.id.metric),
+                k,
+                GraphOptions(seed=seed),
+                progress_of("graph", space),
+            )
+            update, changed = made, vectors.rows
+        else:
+            graph, changed = made.graph, made.changed.size
+            update = f"updated: {changed:,} of {vectors.rows:,} lists"
         lake.replace_space("neighbours", name, _rows(name, vectors, graph), run_id)
+        counts = {"contents": vectors.rows, "changed": changed}
+        details: dict[str, Any] = {"k": k, "exact": graph.is_exact, "update": update}
         if graph.recall is None:
-            return Built({"contents": vectors.rows}, {"k": k, "exact": True}, ("exact",))
-        details = {"k": k, "exact": False, "recall": asdict(graph.recall)}
+            return Built(counts, details, ("exact", update))
+        details["recall"] = asdict(graph.recall)
         note = f"recall@{graph.recall.k} {graph.recall.mean:.3f}"
-        return Built({"contents": vectors.rows}, details, (note,))
+        return Built(counts, details, (note, update))
 
-    step = BuildStep("graph", space, {"k": k, "seed": settings.run.seed})
     return build_if_changed(lake, step, vectors, run_id, work)
 
 
-def index_over(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> VectorIndex | None:
-    """Return the space's index if it is over exactly these vectors."""
-    stored = stored_index(lake, space)
-    if stored is None or not stored[1].equals(vectors.content_ids):
-        return None
-    return stored[0]
+def _updated(
+    lake: Lake,
+    step: BuildStep,
+    vectors: ShardVectors,
+    index: RowView | None,
+    options: GraphOptions,
+) -> GraphUpdate | str:
+    """Update the stored graph; or say why it has to be rebuilt."""
+    details = previous_details(lake, step)
+    if details is None:
+        return "rebuilt: there was no graph of this recipe"
+    old = _old_graph(lake, step.space, vectors, details["k"])
+    if old.changed_share > MOST_CHANGED:
+        return f"rebuilt: {old.changed_share:.0%} of the lists would change"
+    if is_exact_affordable(vectors, options) and not details["exact"]:
+        return "rebuilt: small enough to be exact now"
+    update = update_graph(vectors, index, old, options)
+    if details["exact"] or update.graph.recall is None:
+        return update
+    if update.graph.recall.high < details["recall"]["low"]:
+        return f"rebuilt: recall had fallen to {update.graph.recall.mean:.3f}"
+    return update
 
 
 def stored_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> NeighbourGraph:
@@ -67,23 +104,36 @@ def stored_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> Neighbou
     Raises:
         LakeError: the graph is missing, or of other vectors.
     """
-    table = lake.read("neighbours", where=pc.field("space") == space.id.name)
-    order = pc.index_in(vectors.content_ids, value_set=table["content_id"].combine_chunks())
-    if order.null_count or table.num_rows != vectors.rows:
+    old = _old_graph(lake, space, vectors, None)
+    if old.fresh.size or old.torn.size:
         raise LakeError(
             f"space '{space.id.name}': the neighbour graph is not of these vectors. "
             "'latentlake graph' renews it."
         )
-    table = table.take(order)
+    return NeighbourGraph(old.lists.rows, old.lists.similarities, old.metric, None)
+
+
+def _old_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int | None) -> OldGraph:
+    """Read the stored lists in the row order of these vectors, k wide (by default as they are)."""
+    table = lake.read("neighbours", where=pc.field("space") == space.id.name)
+    order = pc.index_in(vectors.content_ids, value_set=table["content_id"].combine_chunks())
+    has_list = np.asarray(order.is_valid())
+    table = table.take(order.drop_null())
     lists = table["neighbours"].combine_chunks()
-    counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
-    k = int(counts.max()) if len(counts) else 0
+    counts = np.zeros(vectors.rows, np.int64)
+    counts[has_list] = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+    k = int(counts.max(initial=0)) if k is None else k
+    found = no_neighbours(vectors.rows, k)
     present = np.arange(k) < counts[:, None]
-    rows = np.full((vectors.rows, k), NO_ROW, np.int64)
-    similarities = np.full((vectors.rows, k), NO_SIMILARITY, np.float32)
-    rows[present] = pc.index_in(lists.flatten(), value_set=vectors.content_ids).to_numpy()
-    similarities[present] = table["similarities"].combine_chunks().flatten().to_numpy()
-    return NeighbourGraph(rows, similarities, Metric(space.id.metric), None)
+    found.rows[present] = rows_among(lists.flatten(), vectors.content_ids)
+    found.similarities[present] = table["similarities"].combine_chunks().flatten().to_numpy()
+    torn = (present & (found.rows == NO_ROW)).any(axis=1)
+    return OldGraph(
+        found,
+        Metric(space.id.metric),
+        np.flatnonzero(~has_list).astype(np.int64),
+        np.flatnonzero(torn).astype(np.int64),
+    )
 
 
 def _rows(name: str, vectors: ShardVectors, graph: NeighbourGraph) -> pa.Table:

@@ -170,9 +170,11 @@ def active_items(lake: Lake, sources: tuple[str, ...], columns: list[str]) -> pa
 
 def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVectors:
     """Return the space's vectors of all contents that its sources hold now."""
-    sources = settings.space(space.id.name).sources
-    active = active_items(lake, sources, ["content_id"])["content_id"].combine_chunks()
-    return open_vectors(shard_paths(lake, space.id), space.id.dim, active)
+    sources = pa.array(settings.space(space.id.name).sources, pa.string())
+    active = lake.read(
+        "items", where=~pc.field("deleted"), within=("source", sources), columns=["content_id"]
+    )["content_id"]
+    return open_vectors(shard_paths(lake, space.id), space.id.dim, active.combine_chunks())
 
 
 def _train(lake: Lake, settings: Settings, name: str) -> str:
