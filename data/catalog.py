@@ -39,6 +39,7 @@ _SQL_TYPES = {
     pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
     pa.list_(pa.string()): "VARCHAR[]",
     pa.list_(pa.float32()): "FLOAT[]",
+    pa.list_(pa.float64()): "DOUBLE[]",
 }
 
 

@@ -176,9 +176,12 @@ class Lake:
         retrying_commit(commit, name)
 
     def replace_space(self, name: str, space: str, rows: pa.Table, run_id: str) -> None:
-        """Replace all rows of one space in a table that is partitioned by space, in one commit."""
+        """Replace all rows of one space in a table that is partitioned by space, in one commit.
+
+        Columns of lists of strings may be given as lists of a dictionary; see `data.space_files`.
+        """
         schema = TABLES[name]
-        added = write_space_file(self.place(name), space, rows.cast(schema.columns), run_id)
+        added = write_space_file(self.place(name), schema, space, rows, run_id)
         retrying_commit(
             lambda: commit_space_file(self._ready(schema), schema, space, added, run_id), name
         )

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The layout of tables, footers and snapshots together. Raise it with a migration from the version
 before in `data.maintenance.migrating`, never without one."""
+OLDEST_SHARD_VERSION = 1
+"""Shards of this version and all later ones are read as they are: what has changed since is not in
+them. Rewriting them would cost as much as the lake is large."""
 
 _STRINGS = pa.list_(pa.string())
 _FLOATS = pa.list_(pa.float32())
@@ -204,6 +207,7 @@ CLUSTERS = TableSchema(
             ("content_id", pa.string()),
             ("cluster_id", pa.int32()),
             ("distance", pa.float32()),
+            ("silhouette", pa.float32()),
             ("is_medoid", pa.bool_()),
         ]
     ),
@@ -231,6 +235,20 @@ CENTROIDS = TableSchema(
     "centroids",
     pa.schema([("space", pa.string()), ("cluster_id", pa.int32()), ("centroid", _FLOATS)]),
     key=("space", "cluster_id"),
+    per_space=True,
+)
+
+DETECTOR_FITS = TableSchema(
+    "detector_fits",
+    pa.schema(
+        [
+            ("space", pa.string()),
+            ("detector", pa.string()),
+            ("component", pa.int32()),
+            ("coefficients", pa.list_(pa.float64())),
+        ]
+    ),
+    key=("space", "detector", "component"),
     per_space=True,
 )
 
@@ -287,6 +305,7 @@ TABLES: dict[str, TableSchema] = {
         CLUSTERS,
         CLUSTER_SUMMARY,
         CENTROIDS,
+        DETECTOR_FITS,
         ANOMALIES,
         RUNS,
     )

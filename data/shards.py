@@ -22,7 +22,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from data.commits import retrying_commit, signed
 from data.content import digest_of_ids
 from data.lake import Lake, Snapshot, file_paths
-from data.schemas import SCHEMA_VERSION, embedding_schema
+from data.schemas import OLDEST_SHARD_VERSION, SCHEMA_VERSION, embedding_schema
 from data.seals import BLANK_SEAL, is_sealed, seal
 from data.storage import replacing
 from data.versions import ready_table
@@ -158,10 +158,10 @@ def read_footer(path: Path) -> dict[str, Any]:
         ShardError: no Parquet file, no footer of ours, or one of another schema version.
     """
     footer = raw_footer(path)
-    if footer["schema_version"] != SCHEMA_VERSION:
+    if not OLDEST_SHARD_VERSION <= footer["schema_version"] <= SCHEMA_VERSION:
+        readable = f"{OLDEST_SHARD_VERSION} to {SCHEMA_VERSION}"
         raise ShardError(
-            str(path),
-            f"schema version {footer['schema_version']}, this code reads {SCHEMA_VERSION}",
+            str(path), f"schema version {footer['schema_version']}, this code reads {readable}"
         )
     return footer
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,12 +32,14 @@ class ShardVectors:
         content_ids: (rows,) strings.
         dim: the vectors' length.
         used: one mask over all rows of all shards.
+        lengths: how many rows each shard has.
     """
 
     paths: tuple[str, ...]
     content_ids: pa.Array
     dim: int
     used: Mask
+    lengths: tuple[int, ...]
 
     @property
     def rows(self) -> int:
@@ -51,8 +53,11 @@ class ShardVectors:
 
     def batches(self, rows: int) -> Iterator[npt.NDArray[np.float32]]:
         """Yield (at most `rows`, dim) float32 in row order; what holds no used row is not read."""
-        start = 0
-        for path in self.paths:
+        end = 0
+        for path, length in zip(self.paths, self.lengths, strict=True):
+            start, end = end, end + length
+            if not self.used[start:end].any():
+                continue
             with pq.ParquetFile(path) as file:
                 for group in range(file.num_row_groups):
                     stop = start + file.metadata.row_group(group).num_rows
@@ -68,7 +73,8 @@ class ShardVectors:
         """
         used = np.zeros_like(self.used)
         used[np.flatnonzero(self.used)[rows]] = True
-        return ShardVectors(self.paths, self.content_ids.take(pa.array(rows)), self.dim, used)
+        ids = self.content_ids.take(pa.array(rows))
+        return replace(self, content_ids=ids, used=used)
 
     def take(self, content_ids: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the vectors of a few contents, (len(content_ids), dim) float32, in their order.
@@ -94,10 +100,13 @@ def open_vectors(paths: Sequence[str], dim: int, active: pa.Array) -> ShardVecto
         dim: the vectors' length.
         active: the contents that count.
     """
-    ids = embedded_ids(paths).combine_chunks()
+    columns = [embedded_ids([path]) for path in paths]
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    ids = pa.chunked_array(chunks, pa.string()).combine_chunks()
     used = np.asarray(pc.is_in(ids, value_set=active.unique()))
     mask: Mask = used & _first_of_each(ids)
-    return ShardVectors(tuple(paths), ids.filter(pa.array(mask)), dim, mask)
+    lengths = tuple(map(len, columns))
+    return ShardVectors(tuple(paths), ids.filter(pa.array(mask)), dim, mask, lengths)
 
 
 def _batches_of(

@@ -20,7 +20,7 @@ from deltalake import DeltaTable, write_deltalake
 from data.commits import retrying_commit, signed
 from data.lake import file_paths
 from data.maintenance.compacting import exchange_shards, join_shards
-from data.schemas import SCHEMA_VERSION, TABLES
+from data.schemas import OLDEST_SHARD_VERSION, SCHEMA_VERSION, TABLES
 from data.shards import SpaceId, raw_footer
 from data.versions import TABLE_PROPERTIES, describe_version, described_version
 from latentlake.errors import LakeError, SchemaVersionError
@@ -57,6 +57,12 @@ MIGRATIONS: Final[dict[int, Migration]] = {
     0: Migration(
         "the column 'at' becomes 'recorded_at'; shards are sealed; logs of old versions are kept",
         _rows_from_0,
+        lambda footer: footer,
+    ),
+    1: Migration(
+        "clusters get the column 'silhouette', filled by the next run; new tables 'pairs', "
+        "'paired', 'centroids' and 'detector_fits'",
+        lambda _, rows: rows,
         lambda footer: footer,
     ),
 }
@@ -138,12 +144,12 @@ def _migrate_rows(lake: Lake, step: Step, name: str, run_id: str) -> None:
 
 
 def _migrate_shards(lake: Lake, step: Step, name: str, fingerprint: str, run_id: str) -> None:
-    """Write every shard anew under a name of its own: Delta's log holds sizes, snapshots names."""
+    """Write old shards anew under names of their own: Delta's log holds sizes, snapshots names."""
     folder = lake.root / step.folder
     paths = [Path(path) for path in file_paths(DeltaTable(str(folder)))]
     for path in paths:
         footer = raw_footer(path)
-        if footer["schema_version"] == SCHEMA_VERSION:
+        if footer["schema_version"] >= OLDEST_SHARD_VERSION:
             continue
         for migration in _between(int(footer["schema_version"])):
             footer = migration.footer(footer)

@@ -29,6 +29,8 @@ _RESTORE: Final = "'latentlake restore NUMBER' with a sound snapshot makes that 
 _REBUILD: Final = f"{MEND} forgets what was built, then {RUN} builds it again."
 
 _REFERENCES: Final = {
+    "pairs": (("first", "content"), ("second", "content")),
+    "paired": (("content_id", "content"),),
     "neighbours": (("content_id", "content"), ("neighbours", "content")),
     "clusters": (("content_id", "content"),),
     "cluster_summary": (("medoid", "content"),),

@@ -33,14 +33,17 @@ class Clusters:
     Attributes:
         cluster_of: (rows,) int64, the cluster of each row.
         distances: (rows,) float32, of each row to the centroid of its cluster.
+        silhouettes: (rows,) float32, (b - a) / max(a, b) with the distances a to the own and b to
+            the nearest other centroid; 0 where there is only one cluster.
         centroids: (clusters, dim) float32.
         medoids: (clusters,) int64, the row nearest to each centroid, the first among equals.
         sizes: (clusters,) int64, all positive.
-        qualities: (clusters,) float32, the mean simplified silhouette of its rows in [-1, 1].
+        qualities: (clusters,) float32, the mean silhouette of its rows; 0 for a single row.
     """
 
     cluster_of: RowIds
     distances: Distances
+    silhouettes: Distances
     centroids: Matrix
     medoids: RowIds
     sizes: RowIds
@@ -68,9 +71,8 @@ def find_clusters(
 
     Centroids are learnt from at most 256 rows a cluster, starting from k-means++; then each row
     goes to its nearest centroid, and centroids that get no row are dropped. So there may be fewer
-    clusters than asked for, never an empty one. The quality is the simplified silhouette of
-    Hruschka et al. (2004), (b - a) / max(a, b) with the distances a to the own and b to the nearest
-    other centroid; 0 for a single row and where there is only one cluster.
+    clusters than asked for, never an empty one. The silhouettes are the simplified ones of
+    Hruschka et al. (2004), by distances to centroids.
 
     Args:
         vectors: all rows.
@@ -92,46 +94,73 @@ def find_clusters(
     progress("train", 0.0)
     centroids = _train(vectors, geometry, wanted, seed)
     progress("train", 1.0)
-    assigned = _assign(vectors, centroids, geometry, progress)
-    used = np.bincount(assigned.nearest, minlength=centroids.shape[0]) > 0
+    assigned = assign_clusters(vectors, metric, centroids, progress)
+    used = np.bincount(assigned.cluster_of, minlength=centroids.shape[0]) > 0
     if not used.all():
         # Empty clusters must not count as the "nearest other" of the silhouettes either.
         centroids = centroids[used]
-        assigned = _assign(vectors, centroids, geometry, progress)
-    return _by_size(_summarise(assigned, centroids))
+        assigned = assign_clusters(vectors, metric, centroids, progress)
+    return _by_size(summarise_clusters(assigned, centroids))
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Which cluster rows belong to; `Clusters` explains the three arrays."""
+
+    cluster_of: RowIds
+    distances: Distances
+    silhouettes: Distances
 
 
 def assign_clusters(
     vectors: Vectors, metric: Metric, centroids: Matrix, progress: Progress = silent
-) -> Clusters | None:
-    """Partition all rows by centroids that are there already, in one pass; numbers are kept.
+) -> Assignment:
+    """Put each row into the cluster of its nearest centroid, in one pass.
 
     Args:
-        vectors: all rows.
+        vectors: the rows, all of a space or only new ones.
         metric: how nearness is measured.
-        centroids: (clusters, dim) float32, of an earlier `find_clusters`.
+        centroids: (clusters, dim) float32, of a `find_clusters`.
         progress: called with "assign" and the fraction done.
-
-    Returns:
-        The clusters, numbered as the centroids are; None where one of them would be empty.
 
     Raises:
         InvalidVectorsError: a vector is not finite.
     """
     geometry = Metric.COSINE if metric is Metric.COSINE else Metric.L2
-    assigned = _assign(vectors, centroids, geometry, progress)
-    if not np.bincount(assigned.nearest, minlength=centroids.shape[0]).all():
-        return None
-    return _summarise(assigned, centroids)
+    assigned = Assignment(
+        np.empty(vectors.rows, dtype=np.int64),
+        np.empty(vectors.rows, dtype=np.float32),
+        np.empty(vectors.rows, dtype=np.float32),
+    )
+    for start, batch in prepared_batches(vectors, geometry):
+        part = _nearest(batch, centroids, geometry)
+        stop = start + batch.shape[0]
+        assigned.cluster_of[start:stop] = part.cluster_of
+        assigned.distances[start:stop] = part.distances
+        assigned.silhouettes[start:stop] = part.silhouettes
+        progress("assign", stop / vectors.rows)
+    return assigned
 
 
-@dataclass(frozen=True, slots=True)
-class _Assignment:
-    """For each row: its centroid, the distance to it, and the distance to the next nearest one."""
-
-    nearest: RowIds
-    own: Distances
-    other: Distances
+def summarise_clusters(assigned: Assignment, centroids: Matrix) -> Clusters:
+    """Describe the clusters of an assignment of all rows, each of which must have one."""
+    count = centroids.shape[0]
+    sizes = np.bincount(assigned.cluster_of, minlength=count)
+    nearest_first = np.lexsort((assigned.distances, assigned.cluster_of))
+    starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+    medoids = nearest_first[starts]
+    weights = assigned.silhouettes.astype(np.float64)
+    qualities = np.bincount(assigned.cluster_of, weights=weights, minlength=count) / sizes
+    qualities[sizes == 1] = 0.0
+    return Clusters(
+        cluster_of=assigned.cluster_of,
+        distances=assigned.distances,
+        silhouettes=assigned.silhouettes,
+        centroids=centroids,
+        medoids=medoids.astype(np.int64),
+        sizes=sizes.astype(np.int64),
+        qualities=qualities.astype(np.float32),
+    )
 
 
 def _train(vectors: Vectors, geometry: Metric, clusters: int, seed: int) -> Matrix:
@@ -154,25 +183,7 @@ def _train(vectors: Vectors, geometry: Metric, clusters: int, seed: int) -> Matr
     return prepared(centroids, vectors.dim, geometry)
 
 
-def _assign(
-    vectors: Vectors, centroids: Matrix, geometry: Metric, progress: Progress
-) -> _Assignment:
-    assigned = _Assignment(
-        np.empty(vectors.rows, dtype=np.int64),
-        np.empty(vectors.rows, dtype=np.float32),
-        np.empty(vectors.rows, dtype=np.float32),
-    )
-    for start, batch in prepared_batches(vectors, geometry):
-        part = _nearest_two(batch, centroids, geometry)
-        stop = start + batch.shape[0]
-        assigned.nearest[start:stop] = part.nearest
-        assigned.own[start:stop] = part.own
-        assigned.other[start:stop] = part.other
-        progress("assign", stop / vectors.rows)
-    return assigned
-
-
-def _nearest_two(batch: Matrix, centroids: Matrix, geometry: Metric) -> _Assignment:
+def _nearest(batch: Matrix, centroids: Matrix, geometry: Metric) -> Assignment:
     distances, found = library().knn(
         batch, centroids, min(2, centroids.shape[0]), faiss_metric(geometry)
     )
@@ -183,25 +194,10 @@ def _nearest_two(batch: Matrix, centroids: Matrix, geometry: Metric) -> _Assignm
         own = np.linalg.norm(batch - centroids[nearest], axis=1).astype(np.float32)
     else:
         own = away[:, 0]
-    return _Assignment(nearest, own, np.maximum(own, away[:, -1]))
-
-
-def _summarise(assigned: _Assignment, centroids: Matrix) -> Clusters:
-    count = centroids.shape[0]
-    sizes = np.bincount(assigned.nearest, minlength=count)
-    nearest_first = np.lexsort((assigned.own, assigned.nearest))
-    starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-    medoids = nearest_first[starts]
-    silhouettes = _silhouettes(assigned, sizes)
-    qualities = np.bincount(assigned.nearest, weights=silhouettes, minlength=count) / sizes
-    return Clusters(
-        cluster_of=assigned.nearest,
-        distances=assigned.own,
-        centroids=centroids,
-        medoids=medoids.astype(np.int64),
-        sizes=sizes.astype(np.int64),
-        qualities=qualities.astype(np.float32),
-    )
+    other = np.maximum(own, away[:, -1])
+    defined = (other > 0) & (centroids.shape[0] > 1)
+    silhouettes = np.divide(other - own, other, out=np.zeros_like(own), where=defined)
+    return Assignment(nearest, own, silhouettes)
 
 
 def _by_size(found: Clusters) -> Clusters:
@@ -211,6 +207,7 @@ def _by_size(found: Clusters) -> Clusters:
     return Clusters(
         cluster_of=renumbered[found.cluster_of],
         distances=found.distances,
+        silhouettes=found.silhouettes,
         centroids=found.centroids[order],
         medoids=found.medoids[order],
         sizes=found.sizes[order],
@@ -218,12 +215,7 @@ def _by_size(found: Clusters) -> Clusters:
     )
 
 
-def _silhouettes(assigned: _Assignment, sizes: RowIds) -> npt.NDArray[np.float64]:
-    own, other = assigned.own.astype(np.float64), assigned.other.astype(np.float64)
-    defined = (other > 0) & (sizes[assigned.nearest] > 1) & (sizes.size > 1)
-    return np.divide(other - own, other, out=np.zeros_like(own), where=defined)
-
-
 def _no_clusters(dim: int) -> Clusters:
     none, nothing = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
-    return Clusters(none, nothing, np.empty((0, dim), dtype=np.float32), none, none, nothing)
+    centroids = np.empty((0, dim), dtype=np.float32)
+    return Clusters(none, nothing, nothing, centroids, none, none, nothing)

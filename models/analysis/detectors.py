@@ -80,29 +80,52 @@ class Mahalanobis:
 
     def scores(self, vectors: Vectors, graph: NeighbourGraph) -> Scores:
         """Return the squared distances: (rows,) float64."""
-        scores = np.zeros(vectors.rows, dtype=np.float64)
-        if vectors.rows == 0:
-            return scores
-        fit = _fit(vectors, graph.metric)
-        for start, batch in _batches(vectors, graph.metric):
-            white = (batch.astype(np.float64) - fit.mean) @ fit.whitening
-            scores[start : start + batch.shape[0]] = np.einsum("ij,ij->i", white, white)
-        return scores
+        return MahalanobisFit.of(vectors, graph.metric).scores(vectors)
 
 
 @dataclass(frozen=True, slots=True)
-class _Fit:
-    """The centre (dim,), and W (dim, rank) with W W^T the inverse of the shrunk covariance."""
+class MahalanobisFit:
+    """What `Mahalanobis` has learnt from some rows, to score others by.
 
+    Attributes:
+        metric: of the space.
+        mean: (dim,) float64.
+        whitening: (dim, rank) float64, W with W W^T the inverse of the shrunk covariance.
+    """
+
+    metric: Metric
     mean: Scores
     whitening: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, vectors: Vectors, metric: Metric) -> MahalanobisFit:
+        """Learn from rows; where there is none, everything will score 0.
+
+        Raises:
+            InvalidVectorsError: a vector is not finite.
+        """
+        if vectors.rows == 0:
+            return cls(metric, np.zeros(vectors.dim), np.zeros((vectors.dim, 0)))
+        return _fit(vectors, metric)
+
+    def scores(self, vectors: Vectors) -> Scores:
+        """Return the squared distances of rows to the mean: (rows,) float64.
+
+        Raises:
+            InvalidVectorsError: a vector is not finite.
+        """
+        scores = np.zeros(vectors.rows, dtype=np.float64)
+        for start, batch in _batches(vectors, self.metric):
+            white = (batch.astype(np.float64) - self.mean) @ self.whitening
+            scores[start : start + batch.shape[0]] = np.einsum("ij,ij->i", white, white)
+        return scores
 
 
 def _batches(vectors: Vectors, metric: Metric) -> Iterator[tuple[int, Matrix]]:
     return prepared_batches(vectors, metric, max(1, _STREAM_BYTES // (4 * max(1, vectors.dim))))
 
 
-def _fit(vectors: Vectors, metric: Metric) -> _Fit:
+def _fit(vectors: Vectors, metric: Metric) -> MahalanobisFit:
     """Gather all moments in one pass, around a point near the mean, then move them to the mean."""
     rows, dim = vectors.rows, vectors.dim
     origin, total, products = np.zeros(dim), np.zeros(dim), np.zeros((dim, dim))
@@ -130,7 +153,8 @@ def _fit(vectors: Vectors, metric: Metric) -> _Fit:
         - 4 * length * float(total @ shift)
     )
     covariance = products / rows - np.outer(shift, shift)
-    return _Fit(origin + shift, _inverse_root(_shrunk(covariance, fourth, rows)))
+    whitening = _inverse_root(_shrunk(covariance, fourth, rows))
+    return MahalanobisFit(metric, origin + shift, whitening)
 
 
 def _shrunk(

@@ -32,7 +32,7 @@ class NeighbourGraph:
         similarities: (n, k) float32, decreasing; -inf where the row is -1.
         metric: how nearness was measured.
         recall: what share of the true neighbours is in it, measured on a sample; None where the
-            graph was computed by brute force.
+            graph was computed by brute force, or has not been measured.
     """
 
     rows: RowIds
@@ -44,11 +44,6 @@ class NeighbourGraph:
     def k(self) -> int:
         """How many neighbours a row has at most."""
         return int(self.rows.shape[1])
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether the graph was computed by brute force."""
-        return self.recall is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from models.indexes.recall import RecallEstimate
     from models.indexes.row_view import Searchable
     from models.types import Matrix, Metric, RowIds, Vectors
 
@@ -44,12 +45,14 @@ class OldGraph:
         metric: how nearness was measured.
         fresh: (fresh,) int64, ascending: rows that had no list.
         torn: (torn,) int64, ascending: rows that have lost a neighbour.
+        gone: how many rows are there no more.
     """
 
     lists: Neighbours
     metric: Metric
     fresh: RowIds
     torn: RowIds
+    gone: int = 0
 
     @property
     def changed_share(self) -> float:
@@ -62,7 +65,7 @@ class GraphUpdate:
     """A graph that was brought up to date.
 
     Attributes:
-        graph: of all rows.
+        graph: of all rows; its recall is not measured.
         changed: (changed,) int64, ascending: the rows whose lists are not what they were.
     """
 
@@ -80,7 +83,7 @@ def update_graph(
 
     Where `build_graph` would be exact, rows are looked for by brute force, and every other row is
     compared with the new ones: the result is the same graph. Else the index is asked, and a new row
-    is offered to the lists of its nearest rows; the recall is measured again on a sample.
+    is offered to the lists of its nearest rows; `remeasured` tells how well that went.
 
     Args:
         vectors: all rows.
@@ -112,12 +115,15 @@ def update_graph(
         )
         for to, offered in offers:
             changed[_enter(lists, closed, to, offered)] = True
-    recall = None
-    if used is not None:
-        few = GraphOptions(options.exact_flops, RECALL_QUERIES, options.seed)
-        recall = measured_recall(vectors, lists, old.metric, few)
-    graph = NeighbourGraph(lists.rows, lists.similarities, old.metric, recall)
+    graph = NeighbourGraph(lists.rows, lists.similarities, old.metric, None)
     return GraphUpdate(graph, np.flatnonzero(changed).astype(np.int64))
+
+
+def remeasured(vectors: Vectors, graph: NeighbourGraph, options: GraphOptions) -> RecallEstimate:
+    """Measure the recall of a graph that has grown, on a quarter of the rows a new one gets."""
+    few = replace(options, recall_queries=RECALL_QUERIES)
+    found = Neighbours(graph.rows, graph.similarities)
+    return measured_recall(vectors, found, graph.metric, few)
 
 
 def _search(

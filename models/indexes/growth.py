@@ -18,6 +18,9 @@ MOST_GROWTH: Final = 1.5
 """Lists were laid out for the rows of the training; half as many more fill them unevenly."""
 MOST_DEAD: Final = 0.3
 """Dead rows cost memory, and every search passes them over."""
+MOST_UNMEASURED: Final = 0.1
+"""With more rows come or gone since, the recall of an index or a graph is measured again. Measuring
+takes passes over all vectors, so each batch would pay for the whole corpus."""
 RECALL_QUERIES: Final = 250
 """A quarter of what a new index is measured with: three passes over the vectors, few products."""
 

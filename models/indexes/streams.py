@@ -63,7 +63,7 @@ def prepared_batches(
 
 
 def take(vectors: Vectors, rows: RowIds) -> Matrix:
-    """Read some rows in one pass over the stream.
+    """Read some rows in one pass over what holds them.
 
     Args:
         vectors: any source.
@@ -72,18 +72,13 @@ def take(vectors: Vectors, rows: RowIds) -> Matrix:
     Returns:
         (wanted, dim) float32 in the order of `rows`, as stored (not normalised).
     """
-    taken = np.empty((rows.size, vectors.dim), dtype=np.float32)
-    order = np.argsort(rows, kind="stable")
-    ordered = rows[order]
+    unique, where = np.unique(rows, return_inverse=True)
+    taken = np.empty((unique.size, vectors.dim), dtype=np.float32)
     start = 0
-    for batch in vectors.batches(batch_rows(vectors.dim)):
-        stop = start + batch.shape[0]
-        low, high = np.searchsorted(ordered, (start, stop))
-        taken[order[low:high]] = batch[ordered[low:high] - start]
-        start = stop
-        if high == rows.size:
-            break
-    return taken
+    for batch in vectors.subset(unique).batches(batch_rows(vectors.dim)):
+        taken[start : start + batch.shape[0]] = batch
+        start += batch.shape[0]
+    return taken if unique.size == rows.size and (unique == rows).all() else taken[where]
 
 
 def sample(rows: int, size: int, seed: int) -> RowIds:
@@ -93,7 +88,7 @@ def sample(rows: int, size: int, seed: int) -> RowIds:
 
 
 def selected(vectors: Vectors, rows: RowIds, size: int) -> Iterator[tuple[RowIds, Matrix]]:
-    """Stream some rows in one pass, in blocks.
+    """Stream some rows in one pass over what holds them, in blocks.
 
     Args:
         vectors: any source.
@@ -103,18 +98,14 @@ def selected(vectors: Vectors, rows: RowIds, size: int) -> Iterator[tuple[RowIds
     Yields:
         A block's rows, and its vectors as stored.
     """
-    start = done = 0
+    done = 0
     held: list[Matrix] = []
-    for batch in vectors.batches(batch_rows(vectors.dim)):
-        low, high = np.searchsorted(rows, (start, start + batch.shape[0]))
-        held.append(batch[rows[low:high] - start])
-        start += batch.shape[0]
-        if high - done >= size or high == rows.size:
+    for batch in vectors.subset(rows).batches(size):
+        held.append(batch)
+        if sum(len(part) for part in held) >= size:
             matrix = np.concatenate(held)
-            for first in range(0, matrix.shape[0], size):
-                part = matrix[first : first + size]
-                yield rows[done : done + part.shape[0]], part
-                done += part.shape[0]
-            held = []
-        if high == rows.size:
-            return
+            yield rows[done : done + size], matrix[:size]
+            done += size
+            held = [matrix[size:]]
+    if done < rows.size:
+        yield rows[done:], np.concatenate(held)

@@ -11,7 +11,14 @@ import pyarrow.compute as pc
 
 from data.schemas import CENTROIDS, CLUSTER_SUMMARY, CLUSTERS
 from data.vectors import vectors_of
-from models.analysis.clusters import Clusters, assign_clusters, find_clusters
+from models.analysis.clusters import (
+    Assignment,
+    Clusters,
+    assign_clusters,
+    find_clusters,
+    summarise_clusters,
+)
+from models.indexes.results import NO_ROW
 from models.types import Metric
 from tasks.stages.builds import (
     BuildStep,
@@ -20,6 +27,7 @@ from tasks.stages.builds import (
     previous_details,
     progress_of,
 )
+from tasks.stages.indexing import rows_among
 from tasks.stages.terms import cluster_terms
 
 if TYPE_CHECKING:
@@ -27,13 +35,14 @@ if TYPE_CHECKING:
     from data.lake import Lake
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
+    from models.types import RowIds
     from tasks.stages.receipts import StageReceipt
 
 MOST_GROWTH: Final = 1.5
 """Rows against those of the fit, or the other way round."""
 MOST_DRIFT: Final = 1.1
 """Mean distance to the own centroid, against that at the fit."""
-_REVISION = 2
+_REVISION = 3
 """Raise it when the same vectors should get another report."""
 
 
@@ -51,7 +60,7 @@ class _Report:
 def cluster_contents(
     lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors, run_id: str
 ) -> StageReceipt:
-    """Assign all contents to the stored centroids, or fit them anew with a reason."""
+    """Assign new contents to the stored centroids, or fit them anew with a reason."""
     name, seed = space.id.name, settings.run.seed
     wanted = settings.space(name).clusters
     step = BuildStep("clusters", space, {"clusters": wanted, "seed": seed, "revision": _REVISION})
@@ -83,7 +92,7 @@ def cluster_contents(
 
 
 def _assigned(lake: Lake, step: BuildStep, vectors: ShardVectors) -> _Report | str:
-    """Assign all rows to the stored centroids; or say why they have to be fitted."""
+    """Assign new rows to the stored centroids; or say why they have to be fitted."""
     details, space = previous_details(lake, step), step.space
     if details is None:
         return "fitted: there was no report of this recipe"
@@ -96,16 +105,35 @@ def _assigned(lake: Lake, step: BuildStep, vectors: ShardVectors) -> _Report | s
     if stored.num_rows == 0 or stored.num_rows != summary.num_rows:
         return "fitted: there were no centroids"
     centroids = vectors_of(stored["centroid"].combine_chunks(), vectors.dim)
-    metric = Metric(space.id.metric)
-    found = assign_clusters(vectors, metric, centroids, progress_of("clusters", space))
-    if found is None:
+    assigned, fresh = _carried(lake.read("clusters", where=here), vectors)
+    added = assign_clusters(vectors.subset(fresh), Metric(space.id.metric), centroids)
+    assigned.cluster_of[fresh] = added.cluster_of
+    assigned.distances[fresh] = added.distances
+    assigned.silhouettes[fresh] = added.silhouettes
+    if not np.bincount(assigned.cluster_of, minlength=centroids.shape[0]).all():
         return "fitted: a cluster had lost all its rows"
-    distance = _mean_distance(found)
-    if distance > MOST_DRIFT * details["fitted_distance"]:
-        return f"fitted: mean distance {distance:.4f}, {details['fitted_distance']:.4f} before"
+    found = summarise_clusters(assigned, centroids)
+    distance, fitted = _mean_distance(found), details["fitted_distance"]
+    if distance > MOST_DRIFT * fitted:
+        return f"fitted: mean distance {distance:.4f}, {fitted:.4f} before"
     terms = summary["terms"].combine_chunks()
-    fitted = details["fitted_distance"]
-    return _Report(found, terms, fitted_rows, fitted, f"assigned: mean distance {distance:.4f}")
+    update = f"assigned: {fresh.size:,} new, mean distance {distance:.4f}"
+    return _Report(found, terms, fitted_rows, fitted, update)
+
+
+def _carried(stored: pa.Table, vectors: ShardVectors) -> tuple[Assignment, RowIds]:
+    """Lay stored assignments into the row order of these vectors; also return the rows without."""
+    rows = rows_among(stored["content_id"], vectors.content_ids)
+    alive = rows != NO_ROW
+    assigned = Assignment(
+        np.full(vectors.rows, NO_ROW, np.int64),
+        np.zeros(vectors.rows, np.float32),
+        np.zeros(vectors.rows, np.float32),
+    )
+    assigned.cluster_of[rows[alive]] = stored["cluster_id"].to_numpy()[alive]
+    assigned.distances[rows[alive]] = stored["distance"].to_numpy()[alive]
+    assigned.silhouettes[rows[alive]] = stored["silhouette"].to_numpy()[alive]
+    return assigned, np.flatnonzero(assigned.cluster_of == NO_ROW).astype(np.int64)
 
 
 def _mean_distance(found: Clusters) -> float:
@@ -120,6 +148,7 @@ def _rows(name: str, vectors: ShardVectors, found: Clusters) -> pa.Table:
         vectors.content_ids,
         pa.array(found.cluster_of, pa.int32()),
         pa.array(found.distances, pa.float32()),
+        pa.array(found.silhouettes, pa.float32()),
         pa.array(medoid),
     ]
     return pa.Table.from_arrays(columns, schema=CLUSTERS.columns)

@@ -8,7 +8,7 @@ no new version, and a content that returns is found again.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from data.storage import replacing
 from latentlake.errors import LakeError, SpaceMismatchError
 from models.indexes.build import RECALL_K, BuiltIndex, build_index
 from models.indexes.errors import IndexFileError
-from models.indexes.growth import Growth, reason_to_retrain, remeasure
+from models.indexes.growth import MOST_UNMEASURED, Growth, reason_to_retrain, remeasure
+from models.indexes.recall import RecallEstimate
 from models.indexes.results import NO_ROW
 from models.indexes.row_view import RowView
 from models.indexes.streams import batch_rows
@@ -70,7 +71,8 @@ def index_space(lake: Lake, settings: Settings, name: str, run_id: str) -> Stage
                 target_recall=target,
                 progress=progress_of("index", space),
             )
-            version = _Version(built, vectors.content_ids, vectors.rows, version)
+            ids, rows = vectors.content_ids, vectors.rows
+            version = _Version(built, ids, rows, version, measured_rows=rows)
         return _stored(lake, space, vectors, version, run_id)
 
     return build_if_changed(lake, step, vectors, run_id, work)
@@ -85,6 +87,8 @@ class _Version:
         contents: the content of each of its rows, dead ones included.
         trained_rows: how many vectors there were when it was trained.
         update: what was done and why.
+        measured_rows: how many there were when its recall was measured.
+        changes_since: how many have come or gone since then.
         path: where it lies already, if no row was added.
     """
 
@@ -92,6 +96,8 @@ class _Version:
     contents: pa.Array
     trained_rows: int
     update: str
+    measured_rows: int
+    changes_since: int = 0
     path: str | None = None
 
 
@@ -119,14 +125,24 @@ def _extended(
     for batch in vectors.subset(fresh).batches(batch_rows(vectors.dim)):
         index.add(batch)
     contents = pa.concat_arrays([contents, fresh_ids])
+    dead = len(contents) - vectors.rows
+    version = _Version(
+        BuiltIndex(index, _measured(details), details["target_recall"]),
+        contents,
+        details["trained_rows"],
+        f"extended by {fresh.size:,}, {dead:,} dead",
+        details["measured_rows"],
+        details["changes_since"] + fresh.size + abs(dead - details["dead"]),
+        None if fresh.size else details["path"],
+    )
+    if version.changes_since <= MOST_UNMEASURED * version.measured_rows:
+        return version
     view = RowView(index, rows_among(contents, vectors.content_ids))
     recall = remeasure(view, vectors, metric, RECALL_K, settings.run.seed)
-    built = BuiltIndex(index, recall, details["target_recall"])
+    built = replace(version.built, recall=recall)
     if not built.reaches_target:
         return f"trained: recall had fallen to {recall.mean:.3f}, below {built.target_recall}"
-    update = f"extended by {fresh.size:,}, {len(contents) - vectors.rows:,} dead"
-    path = None if fresh.size else details["path"]
-    return _Version(built, contents, details["trained_rows"], update, path)
+    return replace(version, built=built, measured_rows=vectors.rows, changes_since=0)
 
 
 def stored_index(
@@ -178,6 +194,8 @@ def _stored(
         "rows": built.index.rows,
         "dead": built.index.rows - vectors.rows,
         "trained_rows": version.trained_rows,
+        "measured_rows": version.measured_rows,
+        "changes_since": version.changes_since,
         "update": version.update,
     }
     if version.path is None:
@@ -193,6 +211,11 @@ def _stored(
         f"[{built.recall.low:.3f}, {built.recall.high:.3f}]"
     )
     return Built({"vectors": vectors.rows}, details, (note, version.update))
+
+
+def _measured(details: dict[str, Any]) -> RecallEstimate:
+    low, high = details["recall_low"], details["recall_high"]
+    return RecallEstimate(details["k"], details["queries"], details["recall"], low, high)
 
 
 def _details(built: BuiltIndex) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.schemas import NEIGHBOURS
+from data.space_files import numbered_lists, offsets_of, read_numbered
 from latentlake.errors import LakeError
 from models.analysis.graph import (
     GraphOptions,
@@ -17,7 +18,8 @@ from models.analysis.graph import (
     build_graph,
     is_exact_affordable,
 )
-from models.analysis.graph_update import MOST_CHANGED, GraphUpdate, OldGraph, update_graph
+from models.analysis.graph_update import MOST_CHANGED, OldGraph, remeasured, update_graph
+from models.indexes.growth import MOST_UNMEASURED
 from models.indexes.results import NO_ROW, no_neighbours
 from models.types import Metric
 from tasks.stages.builds import (
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from data.lake import Lake
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
+    from models.indexes.recall import RecallEstimate
     from models.indexes.row_view import RowView
     from tasks.stages.receipts import StageReceipt
 
@@ -43,35 +46,43 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
     """Bring the space's neighbour graph up to date, if its vectors or k have changed."""
     space = require_space(lake, settings, name)
     vectors = space_vectors(lake, settings, space)
-    k, seed = settings.space(name).neighbours, settings.run.seed
-    step = BuildStep("graph", space, {"k": k, "seed": seed})
+    k, options = settings.space(name).neighbours, GraphOptions(seed=settings.run.seed)
+    step = BuildStep("graph", space, {"k": k, "seed": options.seed})
 
     def work() -> Built:
         index = index_over(lake, space, vectors)
-        made = _updated(lake, step, vectors, index, GraphOptions(seed=seed))
+        made = _updated(lake, step, vectors, index, options)
         if isinstance(made, str):
             graph = build_graph(
-                vectors,
-                index,
-                Metric(space.id.metric),
-                k,
-                GraphOptions(seed=seed),
-                progress_of("graph", space),
+                vectors, index, Metric(space.id.metric), k, options, progress_of("graph", space)
             )
-            update, changed = made, vectors.rows
-        else:
-            graph, changed = made.graph, made.changed.size
-            update = f"updated: {changed:,} of {vectors.rows:,} lists"
-        lake.replace_space("neighbours", name, _rows(name, vectors, graph), run_id)
-        counts = {"contents": vectors.rows, "changed": changed}
-        details: dict[str, Any] = {"k": k, "exact": graph.is_exact, "update": update}
-        if graph.recall is None:
-            return Built(counts, details, ("exact", update))
-        details["recall"] = asdict(graph.recall)
-        note = f"recall@{graph.recall.k} {graph.recall.mean:.3f}"
-        return Built(counts, details, (note, update))
+            measured = _measurement(graph.recall, vectors.rows) if graph.recall else None
+            made = _Made(graph, vectors.rows, made, measured)
+        lake.replace_space("neighbours", name, _rows(name, vectors, made.graph), run_id)
+        exact = made.measured is None
+        details = {"k": k, "exact": exact, "update": made.update, "measured": made.measured}
+        note = "exact" if made.measured is None else f"recall@{k} {made.measured['mean']:.3f}"
+        counts = {"contents": vectors.rows, "changed": made.changed}
+        return Built(counts, details, (note, made.update))
 
     return build_if_changed(lake, step, vectors, run_id, work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A graph to store.
+
+    Attributes:
+        graph: the lists.
+        changed: how many of them are not what they were.
+        update: what was done and why.
+        measured: the last measurement of its recall, and what has changed since; None if exact.
+    """
+
+    graph: NeighbourGraph
+    changed: int
+    update: str
+    measured: dict[str, Any] | None
 
 
 def _updated(
@@ -80,7 +91,7 @@ def _updated(
     vectors: ShardVectors,
     index: RowView | None,
     options: GraphOptions,
-) -> GraphUpdate | str:
+) -> _Made | str:
     """Update the stored graph; or say why it has to be rebuilt."""
     details = previous_details(lake, step)
     if details is None:
@@ -88,14 +99,40 @@ def _updated(
     old = _old_graph(lake, step.space, vectors, details["k"])
     if old.changed_share > MOST_CHANGED:
         return f"rebuilt: {old.changed_share:.0%} of the lists would change"
-    if is_exact_affordable(vectors, options) and not details["exact"]:
+    affordable = is_exact_affordable(vectors, options)
+    if affordable and not details["exact"]:
         return "rebuilt: small enough to be exact now"
     update = update_graph(vectors, index, old, options)
-    if details["exact"] or update.graph.recall is None:
-        return update
-    if update.graph.recall.high < details["recall"]["low"]:
-        return f"rebuilt: recall had fallen to {update.graph.recall.mean:.3f}"
-    return update
+    measured: dict[str, Any] | str | None = None
+    if not details["exact"] or not (affordable or index is None):
+        measured = _kept_recall(details["measured"], old, vectors, update.graph, options)
+    if isinstance(measured, str):
+        return measured
+    changed = update.changed.size
+    told = f"updated: {changed:,} of {vectors.rows:,} lists"
+    return _Made(update.graph, changed, told, measured)
+
+
+def _kept_recall(
+    known: dict[str, Any] | None,
+    old: OldGraph,
+    vectors: ShardVectors,
+    graph: NeighbourGraph,
+    options: GraphOptions,
+) -> dict[str, Any] | str:
+    """Carry the last measurement on, or measure again; or say why the graph has to be rebuilt."""
+    if known is not None:
+        changes = known["changes_since"] + old.fresh.size + old.gone
+        if changes <= MOST_UNMEASURED * known["rows"]:
+            return known | {"changes_since": changes}
+    recall = remeasured(vectors, graph, options)
+    if known is not None and recall.high < known["low"]:
+        return f"rebuilt: recall had fallen to {recall.mean:.3f}"
+    return _measurement(recall, vectors.rows)
+
+
+def _measurement(recall: RecallEstimate, rows: int) -> dict[str, Any]:
+    return asdict(recall) | {"rows": rows, "changes_since": 0}
 
 
 def stored_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> NeighbourGraph:
@@ -115,36 +152,42 @@ def stored_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> Neighbou
 
 def _old_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int | None) -> OldGraph:
     """Read the stored lists in the row order of these vectors, k wide (by default as they are)."""
-    table = lake.read("neighbours", where=pc.field("space") == space.id.name)
-    order = pc.index_in(vectors.content_ids, value_set=table["content_id"].combine_chunks())
-    has_list = np.asarray(order.is_valid())
-    table = table.take(order.drop_null())
-    lists = table["neighbours"].combine_chunks()
-    counts = np.zeros(vectors.rows, np.int64)
-    counts[has_list] = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
-    k = int(counts.max(initial=0)) if k is None else k
+    batches = list(read_numbered(lake, "neighbours", space.id.name, "neighbours"))
+    counts = [np.asarray(pc.list_value_length(batch["neighbours"])) for batch in batches]
+    if k is None:
+        k = max((int(each.max(initial=0)) for each in counts), default=0)
     found = no_neighbours(vectors.rows, k)
-    present = np.arange(k) < counts[:, None]
-    found.rows[present] = rows_among(lists.flatten(), vectors.content_ids)
-    found.similarities[present] = table["similarities"].combine_chunks().flatten().to_numpy()
-    torn = (present & (found.rows == NO_ROW)).any(axis=1)
+    has_list, torn, gone = np.zeros(vectors.rows, np.bool_), np.zeros(vectors.rows, np.bool_), 0
+    for batch, held in zip(batches, counts, strict=True):
+        of = rows_among(batch["content_id"], vectors.content_ids)
+        numbered = batch["neighbours"].flatten()
+        row_of = rows_among(numbered.dictionary, vectors.content_ids)
+        owners = np.repeat(of, held)
+        places = np.arange(owners.size) - np.repeat(np.cumsum(held) - held, held)
+        alive = owners != NO_ROW
+        rows = row_of[numbered.indices.to_numpy()[alive]]
+        owners, places = owners[alive], places[alive]
+        found.rows[owners, places] = rows
+        found.similarities[owners, places] = batch["similarities"].flatten().to_numpy()[alive]
+        torn[owners[rows == NO_ROW]] = True
+        has_list[of[of != NO_ROW]] = True
+        gone += int((of == NO_ROW).sum())
     return OldGraph(
         found,
         Metric(space.id.metric),
         np.flatnonzero(~has_list).astype(np.int64),
         np.flatnonzero(torn).astype(np.int64),
+        gone,
     )
 
 
 def _rows(name: str, vectors: ShardVectors, graph: NeighbourGraph) -> pa.Table:
     present = graph.rows != NO_ROW
-    offsets = pa.array(np.concatenate(([0], np.cumsum(present.sum(axis=1)))).astype(np.int32))
-    neighbours = vectors.content_ids.take(pa.array(graph.rows[present]))
     similarities = pa.array(graph.similarities[present], pa.float32())
     columns = [
         pa.array([name] * vectors.rows, pa.string()),
         vectors.content_ids,
-        pa.ListArray.from_arrays(offsets, neighbours),
-        pa.ListArray.from_arrays(offsets, similarities),
+        numbered_lists(graph.rows, vectors.content_ids),
+        pa.ListArray.from_arrays(offsets_of(present), similarities),
     ]
     return pa.Table.from_arrays(columns, names=NEIGHBOURS.columns.names)

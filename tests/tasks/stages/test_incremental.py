@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from tasks.parameters import ALL_REPORTS
 from tasks.stages.builds import last_build
 from tasks.stages.indexing import index_space, stored_index
