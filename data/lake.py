@@ -53,6 +53,11 @@ class Snapshot:
     versions: dict[str, int] = field(default_factory=dict)
     schema_version: int = 0
 
+    def __post_init__(self) -> None:
+        numbers = (self.number, self.schema_version, *self.versions.values())
+        if not all(isinstance(number, int) for number in numbers):
+            raise TypeError("a number or version is none")
+
 
 class Lake:
     """All tables under one root. Cheap to make: nothing is read until it is asked for."""
@@ -226,7 +231,7 @@ class Lake:
             content = json.loads(path.read_text("utf-8"))
             known = {name: content[name] for name in Snapshot.__slots__ if name in content}
             return Snapshot(**known)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise LakeError(f"{path}: no snapshot of a lake: {error}") from None
 
     def commit_snapshot(self, run_id: str) -> Snapshot:

@@ -81,7 +81,7 @@ def undo_unfinished(lake: Lake) -> str | None:
         stage, versions = str(note["stage"]), dict(note["versions"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LakeError(f"{path}: not readable as a note of ours ({error}).") from None
     for folder, version in lake.versions().items():
         # A table that the stage made has its empty first version to go back to.

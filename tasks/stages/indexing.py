@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 INDEX_FILE = "index.faiss"
 CONTENTS_FILE = "contents.parquet"
-_REVISION = 1
+_REVISION = 2
 """Raise it when the same vectors should get another index."""
 
 
