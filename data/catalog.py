@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from data.schemas import JSON_COLUMNS, TABLES, TableSchema, embedding_schema
+from data.schemas import JSON_COLUMNS, TABLES, embedding_schema
 from data.shards import SpaceId, shard_paths
 from data.storage import replacing
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from data.lake import Lake, Snapshot
+    from data.table_schema import TableSchema
 
 logger = logging.getLogger(__name__)
 CATALOG_NAME = "catalog.duckdb"

@@ -21,7 +21,7 @@ from deltalake import DeltaTable
 
 from data.commits import retrying_commit, signed
 from data.scans import matching_rows
-from data.schemas import SCHEMA_VERSION, TABLES, TableSchema
+from data.schemas import SCHEMA_VERSION, TABLES
 from data.space_files import commit_space_file, write_space_file
 from data.storage import create_exclusively
 from data.versions import ready_table, require_version
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from deltalake import DeltaTable as Delta
+
+    from data.table_schema import TableSchema
 
 _HIVE = ds.partitioning(pa.schema([("space", pa.string())]), flavor="hive")
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
     from data.lake import Lake
-    from data.schemas import TableSchema
+    from data.table_schema import TableSchema
 
 _ELEMENTS: Final = ".list.element"
 _DICTIONARY_BYTES: Final = 1 << 30

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.schemas import CENTROIDS, CLUSTER_SUMMARY, CLUSTERS
+from data.result_schemas import CENTROIDS, CLUSTER_SUMMARY, CLUSTERS
 from data.vectors import vectors_of
 from models.analysis.clusters import (
     Assignment,

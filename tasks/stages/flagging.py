@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.schemas import ANOMALIES, DETECTOR_FITS
+from data.result_schemas import ANOMALIES, DETECTOR_FITS
 from data.space_files import numbered_lists
 from models.analysis.anomalies import Anomalies, rank_anomalies
 from models.analysis.detectors import Mahalanobis, MahalanobisFit, NeighbourDistance

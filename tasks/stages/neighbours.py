@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.schemas import NEIGHBOURS
+from data.result_schemas import NEIGHBOURS
 from data.space_files import numbered_lists, offsets_of, read_numbered
 from latentlake.errors import LakeError
 from models.analysis.graph import (

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.schemas import PAIRED, PAIRS
+from data.result_schemas import PAIRED, PAIRS
 from models.analysis.duplicates import Pairs
 from models.analysis.pairs import find_pairs, joined
 from models.indexes.build import build_index
