@@ -96,9 +96,13 @@ def _word(number: int) -> str:
 
 @dataclass
 class Meter:
-    """Seconds and peak memory of stages, in the order they ran."""
+    """Seconds and peak memory of stages, in the order they ran.
+
+    Seconds of the processors tell more than those of the clock where others use the machine, too.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -118,11 +122,12 @@ class Meter:
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         try:
             yield
         finally:
             self.seconds[name] = time.perf_counter() - began
+            self.cpu_seconds[name] = time.process_time() - worked
             done.set()
             watcher.join()
             self.peak_bytes[name] = max(peak[0], _resident_bytes())
