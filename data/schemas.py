@@ -7,12 +7,13 @@ import pyarrow as pa
 from data.result_schemas import RESULTS
 from data.table_schema import TableSchema
 
-SCHEMA_VERSION = 2
-"""The layout of tables, footers and snapshots together. Raise it with a migration from the version
-before in `data.maintenance.migrating`, never without one."""
-OLDEST_SHARD_VERSION = 1
-"""Shards of this version and all later ones are read as they are: what has changed since is not in
-them. Rewriting them would cost as much as the lake is large."""
+SCHEMA_VERSION = 3
+"""The layout of tables and snapshots together. Raise it with a migration from the version before in
+`data.maintenance.migrating`, never without one."""
+
+SHARD_VERSION = 1
+"""The layout of shards, in their footers: a new column in a table is no reason to write them anew.
+Raise it with SCHEMA_VERSION, whose migration then gives new footers."""
 
 _TIME = pa.timestamp("us", tz="UTC")
 
@@ -54,6 +55,7 @@ FILES = TableSchema(
             ("file", pa.string()),
             ("size_bytes", pa.int64()),
             ("modified_ns", pa.int64()),
+            ("etag", pa.string()),
             ("scanned_ns", pa.int64()),
             ("reader", pa.string()),
             ("items", pa.int64()),

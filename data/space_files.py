@@ -21,16 +21,16 @@ from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
 from data.commits import signed
-from data.storage import replacing
+from data.stores import readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import numpy.typing as npt
     from deltalake import DeltaTable
 
     from data.lake import Lake
+    from data.stores import Store
     from data.table_schema import TableSchema
 
 _ELEMENTS: Final = ".list.element"
@@ -39,12 +39,12 @@ _DICTIONARY_BYTES: Final = 1 << 30
 
 
 def write_space_file(
-    folder: Path, schema: TableSchema, space: str, rows: pa.Table, run_id: str
+    store: Store, schema: TableSchema, space: str, rows: pa.Table, run_id: str
 ) -> AddAction | None:
     """Write a space's rows whole or not at all, under a name of their own.
 
     Args:
-        folder: the table's.
+        store: the lake's.
         schema: the table's; lists of strings may be given as lists of a dictionary.
         space: the partition.
         rows: columns as in the schema; those of `space` all hold this one.
@@ -56,7 +56,6 @@ def write_space_file(
     if rows.num_rows == 0:
         return None
     name = f"space={space}/part-{run_id}-{secrets.token_hex(4)}.parquet"
-    path = folder / name
     columns = {
         field.name: rows[field.name]
         if _is_numbered(rows[field.name])
@@ -65,7 +64,7 @@ def write_space_file(
         if field.name != "space"
     }
     numbered = [one for one, column in columns.items() if _is_numbered(column)]
-    with replacing(path, "space file") as temporary:
+    with store.writing(f"tables/{schema.name}/{name}", "space file") as temporary:
         pq.write_table(
             pa.table(columns),
             temporary,
@@ -75,9 +74,10 @@ def write_space_file(
             write_statistics=[one for one in columns if one not in numbered],
             store_schema=False,
         )
+        size_bytes = temporary.stat().st_size
     return AddAction(
         path=name,
-        size=path.stat().st_size,
+        size=size_bytes,
         partition_values={"space": space},
         modification_time=0,
         data_change=True,
@@ -114,8 +114,9 @@ def read_numbered(lake: Lake, name: str, space: str, lists: str) -> Iterator[pa.
     """
     for path in lake.files(name):
         if f"/space={space}/" in path:
-            table = pq.read_table(path, read_dictionary=[lists + _ELEMENTS], partitioning=None)
-            yield from table.to_batches()
+            with pq.ParquetFile(readable(path), read_dictionary=[lists + _ELEMENTS]) as file:
+                for group in range(file.num_row_groups):
+                    yield from file.read_row_group(group).to_batches()
 
 
 def numbered_lists(rows: npt.NDArray[np.int64], ids: pa.Array) -> pa.ListArray:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from data.content import digest_of_column
 from data.shards import ROW_GROUP_ROWS, embedded_ids
+from data.stores import readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,7 +59,7 @@ class ShardVectors:
             start, end = end, end + length
             if not self.used[start:end].any():
                 continue
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(readable(path)) as file:
                 for group in range(file.num_row_groups):
                     stop = start + file.metadata.row_group(group).num_rows
                     used, start = self.used[start:stop], stop
@@ -85,7 +86,7 @@ class ShardVectors:
         found: dict[str, npt.NDArray[np.float32]] = {}
         wanted = pa.array(content_ids, pa.string())
         for path in self.paths:
-            table = pq.read_table(path, filters=pc.field("content_id").isin(wanted))
+            table = pq.read_table(readable(path), filters=pc.field("content_id").isin(wanted))
             vectors = vectors_of(table["vector"].combine_chunks(), self.dim)
             found = dict(zip(table["content_id"].to_pylist(), vectors, strict=True)) | found
         rows = [found[content_id] for content_id in content_ids]

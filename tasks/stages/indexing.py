@@ -16,8 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.disk import writing_to
-from data.storage import replacing
 from latentlake.errors import LakeError, SpaceMismatchError
 from models.indexes.build import RECALL_K, BuiltIndex, build_index
 from models.indexes.errors import IndexFileError
@@ -90,6 +88,7 @@ class _Version:
         measured_rows: how many there were when its recall was measured.
         changes_since: how many have come or gone since then.
         path: where it lies already, if no row was added.
+        size_bytes: of the index there.
     """
 
     built: BuiltIndex
@@ -99,6 +98,7 @@ class _Version:
     measured_rows: int
     changes_since: int = 0
     path: str | None = None
+    size_bytes: int = 0
 
 
 def _extended(
@@ -108,7 +108,7 @@ def _extended(
     details, space = previous_details(lake, step), step.space
     try:
         stored = stored_index(lake, space) if details else None
-    except IndexFileError as error:
+    except (IndexFileError, LakeError) as error:
         return f"trained: {error}"
     if details is None or stored is None:
         return "trained: there was no index of this recipe"
@@ -134,6 +134,7 @@ def _extended(
         details["measured_rows"],
         details["changes_since"] + fresh.size + abs(dead - details["dead"]),
         None if fresh.size else details["path"],
+        details["size_bytes"],
     )
     if version.changes_since <= MOST_UNMEASURED * version.measured_rows:
         return version
@@ -157,15 +158,22 @@ def stored_index(
     build = last_build(lake, "index", space, snapshot)
     if build is None:
         return None
-    folder = lake.root / json.loads(build["details"])["path"]
-    index = VectorIndex.load(folder / INDEX_FILE)
+    folder = str(json.loads(build["details"])["path"])
+    try:
+        with lake.store.reading(f"{folder}/{INDEX_FILE}") as path:
+            index = VectorIndex.load(path)
+        with lake.store.reading(f"{folder}/{CONTENTS_FILE}") as path:
+            contents = pq.read_table(path)["content_id"].combine_chunks()
+    except FileNotFoundError as error:
+        raise LakeError(f"{error}: cannot be read, it is missing.") from None
     if index.fingerprint != space.id.fingerprint:
+        version = folder.rpartition("/")[2]
         raise SpaceMismatchError(
-            space.id.name, index.fingerprint, space.id.fingerprint, f"index {folder.name}"
+            space.id.name, index.fingerprint, space.id.fingerprint, f"index {version}"
         )
-    contents = pq.read_table(folder / CONTENTS_FILE)["content_id"].combine_chunks()
     if len(contents) != index.rows:
-        raise LakeError(f"{folder}: {index.rows} vectors but {len(contents)} contents.")
+        place = lake.store.address(folder)
+        raise LakeError(f"{place}: {index.rows} vectors but {len(contents)} contents.")
     return index, contents
 
 
@@ -188,9 +196,9 @@ def _stored(
 ) -> Built:
     built = version.built
     path = version.path or f"indexes/{space.id.name}/{space.id.fingerprint}/{run_id}"
-    folder = lake.root / path
     details = _details(built) | {
         "path": path,
+        "size_bytes": version.size_bytes,
         "rows": built.index.rows,
         "dead": built.index.rows - vectors.rows,
         "trained_rows": version.trained_rows,
@@ -199,13 +207,13 @@ def _stored(
         "update": version.update,
     }
     if version.path is None:
-        with replacing(folder / CONTENTS_FILE, "index contents") as temporary:
+        with lake.store.writing(f"{path}/{CONTENTS_FILE}", "index contents") as temporary:
             pq.write_table(pa.table({"content_id": version.contents}), temporary)
-        with writing_to(folder / INDEX_FILE):
-            built.index.save(folder / INDEX_FILE, space.id.fingerprint)
-        with replacing(folder / "index.json", "index details") as temporary:
-            temporary.write_text(json.dumps(details, indent=1), "utf-8")
-    details["size_bytes"] = (folder / INDEX_FILE).stat().st_size
+        with lake.store.writing(f"{path}/{INDEX_FILE}", "index") as temporary:
+            built.index.save(temporary, space.id.fingerprint)
+            details["size_bytes"] = temporary.stat().st_size
+        content = json.dumps(details, indent=1).encode()
+        lake.store.write(f"{path}/index.json", content, "index details")
     note = (
         f"{built.plan.factory}, recall@{built.recall.k} {built.recall.mean:.3f} "
         f"[{built.recall.low:.3f}, {built.recall.high:.3f}]"

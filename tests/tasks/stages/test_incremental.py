@@ -71,7 +71,7 @@ def derive_anew(project: Project, name: str) -> set[tuple[str, str]]:
     """Derive everything from the same vectors in a lake that has no earlier results."""
     lake, settings = project.lake, project.settings
     for table in ("builds", "pairs", "paired", "duplicates", "neighbours"):
-        place = lake.place(table)
+        place = lake.root / "tables" / table
         place.rename(place.with_name(f"_{table}-{name}"))
     for step in (index_space, link_neighbours):
         step(lake, settings, "words", name)

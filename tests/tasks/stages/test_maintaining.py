@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from data.catalog import SpaceRow
-    from data.lake import Snapshot
+    from data.lake import Lake, Snapshot
 
 
 @pytest.fixture(scope="module")
@@ -348,11 +348,15 @@ def test_a_restore_that_fails_anywhere_changes_nothing(
         commits = iter(range(100))
 
         def failing(
-            commit: Callable[[], object], name: str, n: int = survived, c: Iterator[int] = commits
+            commit: Callable[[], object],
+            name: str,
+            place: str,
+            n: int = survived,
+            c: Iterator[int] = commits,
         ) -> object:
             if next(c) >= n:
                 raise InterruptedError
-            return retrying_commit(commit, name)
+            return retrying_commit(commit, name, place)
 
         with monkeypatch.context() as patched:
             patched.setattr("data.maintenance.restoring.retrying_commit", failing)
@@ -401,7 +405,7 @@ def test_a_lake_of_version_0_is_migrated(built: Project) -> None:
     age(built)
     with pytest.raises(SchemaVersionError, match="latentlake migrate"):
         built.lake.snapshot()
-    with pytest.raises(SchemaVersionError, match="version 0, this code reads 2"):
+    with pytest.raises(SchemaVersionError, match="version 0, this code reads 3"):
         begin_run(built.lake, "pipeline")
     with pytest.raises(SchemaVersionError, match="latentlake migrate"):
         built.lake.upsert("runs", table_of("runs", [{"run_id": "r"}]), "r")
@@ -420,13 +424,13 @@ def test_a_lake_of_version_0_is_migrated(built: Project) -> None:
         built.lake.snapshot(1)
 
 
-def age_to_1(project: Project) -> None:
-    """Make the project's lake one of version 1: stages had nothing to extend yet."""
+def age_to_2(project: Project) -> None:
+    """Make the project's lake one of version 2: stages had nothing to extend yet."""
     from deltalake import DeltaTable, write_deltalake
 
     lake = project.lake
     for name in ("pairs", "paired", "centroids", "detector_fits"):
-        shutil.rmtree(lake.place(name))
+        shutil.rmtree(lake.root / "tables" / name)
     rows = lake.read("clusters").drop_columns(["silhouette"])
     table = lake.delta("tables/clusters")
     assert table is not None
@@ -438,20 +442,20 @@ def age_to_1(project: Project) -> None:
     lake.upsert("builds", table_of("builds", builds), "run")
     for folder in lake.table_folders():
         place = DeltaTable(str(lake.root / folder))
-        place.alter.set_table_description(describe_version(1))
+        place.alter.set_table_description(describe_version(2))
     versions = lake.versions()
     for path in (lake.root / "snapshots").iterdir():
-        content = json.loads(path.read_text()) | {"schema_version": 1, "versions": versions}
+        content = json.loads(path.read_text()) | {"schema_version": 2, "versions": versions}
         path.write_text(json.dumps(content))
 
 
-def test_a_lake_of_version_1_is_migrated_without_touching_a_shard(
+def test_a_lake_of_version_2_is_migrated_without_touching_a_shard(
     built: Project, tmp_path: Path
 ) -> None:
     anew = Project(shutil.copytree(built.folder, tmp_path / "anew"))
     mend(anew.lake, [ForgetBuilds("words")], "run")
     anew.run()
-    age_to_1(built)
+    age_to_2(built)
     before = {path: path.read_bytes() for path in shards(built)}
     with pytest.raises(SchemaVersionError, match="latentlake migrate"):
         built.lake.snapshot()
@@ -471,13 +475,29 @@ def test_a_shard_of_another_version_is_refused(
     built: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = shards(built)[0]
-    monkeypatch.setattr("data.shards.SCHEMA_VERSION", 1)
-    with pytest.raises(ShardError, match="schema version 2, this code reads 1 to 1"):
+    monkeypatch.setattr("data.shards.SHARD_VERSION", 2)
+    with pytest.raises(ShardError, match="schema version 1, this code reads 2"):
         read_footer(path)
-    monkeypatch.undo()
-    monkeypatch.setattr("data.shards.OLDEST_SHARD_VERSION", 3)
-    with pytest.raises(ShardError, match="schema version 2"):
-        read_footer(path)
+
+
+def test_a_lake_of_version_1_gets_its_new_column_and_keeps_its_shards(built: Project) -> None:
+    from deltalake import DeltaTable, write_deltalake
+
+    expected, held = dump(built, built.lake.snapshot()), shards(built)
+    files = built.lake.delta("tables/files")
+    assert files is not None
+    rows = built.lake.read("files").drop_columns(["etag"])
+    write_deltalake(files, rows, mode="overwrite", schema_mode="overwrite")
+    for folder in built.lake.table_folders():
+        table = DeltaTable(str(built.lake.root / folder))
+        table.alter.set_table_description(describe_version(1))
+    with pytest.raises(SchemaVersionError, match="version 1, this code reads 3"):
+        built.lake.upsert("runs", table_of("runs", [{"run_id": "r"}]), "r")
+    migrate_lake(built.lake, built.settings)
+    assert dump(built, built.lake.snapshot()) == expected
+    assert shards(built) == held
+    assert list(verify_lake(built.lake)) == []
+    assert not built.run().changed
 
 
 def test_a_migration_that_is_killed_anywhere_goes_on(
@@ -490,10 +510,10 @@ def test_a_migration_that_is_killed_anywhere_goes_on(
     original = module._raise_version
     calls = iter(range(1000))
 
-    def killed(path: str, run_id: str) -> None:
+    def killed(lake: Lake, folder: str, run_id: str) -> None:
         if next(calls) % 3 == 2:
             raise KeyboardInterrupt
-        original(path, run_id)
+        original(lake, folder, run_id)
 
     monkeypatch.setattr(module, "_raise_version", killed)
     for _ in range(50):
