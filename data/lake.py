@@ -8,6 +8,7 @@ created with put-if-absent, so snapshots are in one order, and readers take the 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from data.table_schema import TableSchema
 
+_COMMIT = re.compile(r"\d{20}\.json")
+"""A commit in the log of a Delta table."""
 _HIVE = ds.partitioning(pa.schema([("space", pa.string())]), flavor="hive")
 
 
@@ -272,9 +275,14 @@ class Lake:
 
     def versions(self) -> dict[str, int]:
         """Return the version of every table as it is committed now, by folder under the root."""
-        names = self.table_folders()
-        # A writer that died while it made a table leaves a log without a commit: no table yet.
-        return {name: table.version() for name in names if (table := self.delta(name))}
+        found: dict[str, int] = {}
+        for folder in self.table_folders():
+            commits = filter(_COMMIT.fullmatch, self.store.names(f"{folder}/_delta_log"))
+            last = max(commits, default=None)
+            # A writer that died while it made a table leaves a log without a commit: no table yet.
+            if last is not None:
+                found[folder] = int(last.removesuffix(".json"))
+        return found
 
 
 def snapshot_name(number: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +48,7 @@ class ShardVectors:
         """How many vectors there are."""
         return len(self.content_ids)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hex digest of the content ids in order: equal digests mean equal rows."""
         return digest_of_column(self.content_ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,6 @@ from latentlake.progress import report_progress
 from tasks.stages.receipts import StageReceipt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from data.catalog import SpaceRow
     from data.vectors import ShardVectors
 
@@ -34,8 +33,13 @@ class Built:
     """
 
     counts: dict[str, int]
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Details = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+Details = dict[str, Any]
+"""JSON values of `builds.details`."""
+Work = Callable[[Details | None], Built]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,20 @@ class BuildStep:
 
 
 def build_if_changed(
-    lake: Lake, step: BuildStep, vectors: ShardVectors, run_id: str, work: Callable[[], Built]
+    lake: Lake, step: BuildStep, vectors: ShardVectors, run_id: str, work: Work
 ) -> StageReceipt:
     """Do a stage's work unless the same inputs have been through it, and record what came out.
 
     Rows and record stand together: a stage that is killed half-way is undone and done again.
+
+    Args:
+        lake: where results go.
+        step: the stage.
+        vectors: of the space, as of now.
+        run_id: recorded in commits.
+        work: makes the result and stores its rows. It is given the details of the last result if
+            that is one of the same recipe: then only the vectors have changed, and the result can
+            be brought up to date.
     """
     began = time.monotonic()
     name = step.space.id.name
@@ -77,7 +90,7 @@ def build_if_changed(
     if known is not None and known["inputs"] == digest:
         return StageReceipt(step.stage, name, changed=False, seconds=time.monotonic() - began)
     with whole_or_undone(lake, f"{step.stage} {name}"):
-        built = work()
+        built = work(_extensible(known, step))
         seconds = time.monotonic() - began
         row = {
             "space": name,
@@ -94,13 +107,8 @@ def build_if_changed(
     return StageReceipt(step.stage, name, True, built.counts, seconds, built.notes)  # noqa: FBT003
 
 
-def previous_details(lake: Lake, step: BuildStep) -> dict[str, Any] | None:
-    """Return the details of the stage's last result, if it is one of the same recipe.
-
-    Then only the vectors have changed since, and the result can be brought up to date.
-    """
-    known = last_build(lake, step.stage, step.space)
-    details: dict[str, Any] = json.loads(known["details"]) if known else {}
+def _extensible(known: dict[str, Any] | None, step: BuildStep) -> Details | None:
+    details: Details = json.loads(known["details"]) if known else {}
     return details if details.get("recipe") == step.recipe else None
 
 

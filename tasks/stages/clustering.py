@@ -23,8 +23,8 @@ from models.types import Metric
 from tasks.stages.builds import (
     BuildStep,
     Built,
+    Details,
     build_if_changed,
-    previous_details,
     progress_of,
 )
 from tasks.stages.indexing import rows_among
@@ -65,8 +65,8 @@ def cluster_contents(
     wanted = settings.space(name).clusters
     step = BuildStep("clusters", space, {"clusters": wanted, "seed": seed, "revision": _REVISION})
 
-    def work() -> Built:
-        report = _assigned(lake, step, vectors)
+    def work(last: Details | None) -> Built:
+        report = _assigned(lake, space, vectors, last)
         if isinstance(report, str):
             found = find_clusters(
                 vectors,
@@ -91,9 +91,10 @@ def cluster_contents(
     return build_if_changed(lake, step, vectors, run_id, work)
 
 
-def _assigned(lake: Lake, step: BuildStep, vectors: ShardVectors) -> _Report | str:
+def _assigned(
+    lake: Lake, space: SpaceRow, vectors: ShardVectors, details: Details | None
+) -> _Report | str:
     """Assign new rows to the stored centroids; or say why they have to be fitted."""
-    details, space = previous_details(lake, step), step.space
     if details is None:
         return "fitted: there was no report of this recipe"
     fitted_rows, rows = details["fitted_rows"], vectors.rows

@@ -6,6 +6,7 @@ of a content that is itself removed points to that content's kept twin, not to i
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.content import digest_of_column
+from data.schemas import ITEMS
 from latentlake.errors import ConfigError
 from models.analysis.duplicates import Cover, greedy_cover
 from models.indexes.results import NO_ROW
-from tasks.stages.builds import BuildStep, Built, build_if_changed
+from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
 from tasks.stages.indexing import rows_among
 from tasks.stages.pairing import pair_contents, stored_pairs
 
@@ -52,8 +54,9 @@ def find_duplicates(
         "revision": _REVISION,
     }
 
-    def work() -> Built:
-        cover = greedy_cover(stored_pairs(lake, name, vectors), _priority(ranked, vectors))
+    def work(_: Details | None) -> Built:
+        near = stored_pairs(lake, name, vectors) if found is None else found
+        cover = greedy_cover(near, _priority(ranked, vectors))
         table = _rows(ranked, vectors, cover)
         kinds = pa.array(["exact", _KINDS[space.modality]])
         exact = table["kind"].to_numpy() == 0
@@ -72,7 +75,7 @@ def find_duplicates(
         counts = {"exact": int(exact.sum()), "near": int((~exact).sum())}
         return Built(counts, {"threshold": threshold, "rule": RULE})
 
-    paired = pair_contents(lake, space, vectors, threshold, run_id)
+    paired, found = pair_contents(lake, space, vectors, threshold, run_id)
     step = BuildStep("duplicates", space, inputs)
     receipt = build_if_changed(lake, step, vectors, run_id, work)
     changed = paired.changed or receipt.changed
@@ -82,7 +85,10 @@ def find_duplicates(
 def _ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
     """Return item and content ids of the sources' items, the one to keep first in front."""
     chosen = pa.array(sources, pa.string())
-    items = lake.read("items", where=~pc.field("deleted"), within=("source", chosen))
+    words = {"item_id", "content_id", *re.findall(r"\w+", keep.lower())}
+    columns = [name for name in ITEMS.columns.names if name in words]
+    live = ~pc.field("deleted")
+    items = lake.read("items", where=live, within=("source", chosen), columns=columns)
     with duckdb.connect() as connection:
         connection.register("items", items)
         connection.execute("SET enable_external_access = false")

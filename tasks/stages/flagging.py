@@ -19,13 +19,14 @@ from models.analysis.anomalies import Anomalies, rank_anomalies
 from models.analysis.detectors import Mahalanobis, MahalanobisFit, NeighbourDistance
 from models.indexes.results import NO_ROW
 from models.types import Metric
-from tasks.stages.builds import BuildStep, Built, build_if_changed, previous_details
+from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
 from tasks.stages.indexing import rows_among
 from tasks.stages.neighbours import stored_graph
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from data.lake import Lake
+    from data.shards import SpaceId
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
     from models.analysis.detectors import Scores
@@ -69,9 +70,9 @@ def flag_anomalies(
     inputs = {"k": settings.space(name).neighbours, "revision": _REVISION}
     step = BuildStep("anomalies", space, inputs)
 
-    def work() -> Built:
+    def work(last: Details | None) -> Built:
         graph = stored_graph(lake, space, vectors)
-        scored = _carried(lake, step, vectors)
+        scored = _carried(lake, space.id, vectors, last)
         if isinstance(scored, str):
             fit = MahalanobisFit.of(vectors, metric)
             scores = _rounded(fit.scores(vectors))
@@ -95,9 +96,10 @@ def flag_anomalies(
     return build_if_changed(lake, step, vectors, run_id, work)
 
 
-def _carried(lake: Lake, step: BuildStep, vectors: ShardVectors) -> _Scored | str:
+def _carried(
+    lake: Lake, space: SpaceId, vectors: ShardVectors, details: Details | None
+) -> _Scored | str:
     """Score new contents by the stored fit; or say why there has to be a new one."""
-    details, space = previous_details(lake, step), step.space.id
     if details is None:
         return "fitted: there was no report of this recipe"
     here = pc.field("space") == space.name

@@ -29,9 +29,9 @@ from models.types import Metric
 from tasks.stages.builds import (
     BuildStep,
     Built,
+    Details,
     build_if_changed,
     last_build,
-    previous_details,
     progress_of,
 )
 from tasks.stages.spaces import require_space, space_vectors
@@ -59,8 +59,8 @@ def index_space(lake: Lake, settings: Settings, name: str, run_id: str) -> Stage
 
     step = BuildStep("index", space, inputs)
 
-    def work() -> Built:
-        version = _extended(lake, step, vectors, settings)
+    def work(last: Details | None) -> Built:
+        version = _extended(lake, space, vectors, settings, last)
         if isinstance(version, str):
             built = build_index(
                 vectors,
@@ -102,10 +102,13 @@ class _Version:
 
 
 def _extended(
-    lake: Lake, step: BuildStep, vectors: ShardVectors, settings: Settings
+    lake: Lake,
+    space: SpaceRow,
+    vectors: ShardVectors,
+    settings: Settings,
+    details: Details | None,
 ) -> _Version | str:
     """Add what is new to the last version; or say why it has to be trained."""
-    details, space = previous_details(lake, step), step.space
     try:
         stored = stored_index(lake, space) if details else None
     except (IndexFileError, LakeError) as error:

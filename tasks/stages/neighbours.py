@@ -25,8 +25,8 @@ from models.types import Metric
 from tasks.stages.builds import (
     BuildStep,
     Built,
+    Details,
     build_if_changed,
-    previous_details,
     progress_of,
 )
 from tasks.stages.indexing import index_over, rows_among
@@ -49,9 +49,10 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
     k, options = settings.space(name).neighbours, GraphOptions(seed=settings.run.seed)
     step = BuildStep("graph", space, {"k": k, "seed": options.seed})
 
-    def work() -> Built:
+    def work(last: Details | None) -> Built:
         index = index_over(lake, space, vectors)
-        made = _updated(lake, step, vectors, index, options)
+        old = _old_graph(lake, space, vectors, k) if last else None
+        made = _updated(old, vectors, index, last, options)
         if isinstance(made, str):
             graph = build_graph(
                 vectors, index, Metric(space.id.metric), k, options, progress_of("graph", space)
@@ -86,17 +87,15 @@ class _Made:
 
 
 def _updated(
-    lake: Lake,
-    step: BuildStep,
+    old: OldGraph | None,
     vectors: ShardVectors,
     index: RowView | None,
+    details: Details | None,
     options: GraphOptions,
 ) -> _Made | str:
     """Update the stored graph; or say why it has to be rebuilt."""
-    details = previous_details(lake, step)
-    if details is None:
+    if old is None or details is None:
         return "rebuilt: there was no graph of this recipe"
-    old = _old_graph(lake, step.space, vectors, details["k"])
     if old.changed_share > MOST_CHANGED:
         return f"rebuilt: {old.changed_share:.0%} of the lists would change"
     affordable = is_exact_affordable(vectors, options)
@@ -162,16 +161,16 @@ def _old_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int | None
         of = rows_among(batch["content_id"], vectors.content_ids)
         numbered = batch["neighbours"].flatten()
         row_of = rows_among(numbered.dictionary, vectors.content_ids)
-        owners = np.repeat(of, held)
-        places = np.arange(owners.size) - np.repeat(np.cumsum(held) - held, held)
-        alive = owners != NO_ROW
-        rows = row_of[numbered.indices.to_numpy()[alive]]
-        owners, places = owners[alive], places[alive]
-        found.rows[owners, places] = rows
-        found.similarities[owners, places] = batch["similarities"].flatten().to_numpy()[alive]
-        torn[owners[rows == NO_ROW]] = True
-        has_list[of[of != NO_ROW]] = True
-        gone += int((of == NO_ROW).sum())
+        present = np.arange(k) < held[:, None]
+        rows = no_neighbours(of.size, k)
+        rows.rows[present] = row_of[numbered.indices.to_numpy()]
+        rows.similarities[present] = batch["similarities"].flatten().to_numpy()
+        alive = of != NO_ROW
+        found.rows[of[alive]] = rows.rows[alive]
+        found.similarities[of[alive]] = rows.similarities[alive]
+        torn[of[alive]] = (present & (rows.rows == NO_ROW)).any(axis=1)[alive]
+        has_list[of[alive]] = True
+        gone += int((~alive).sum())
     return OldGraph(
         found,
         Metric(space.id.metric),

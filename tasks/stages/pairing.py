@@ -18,8 +18,8 @@ from models.types import Metric
 from tasks.stages.builds import (
     BuildStep,
     Built,
+    Details,
     build_if_changed,
-    previous_details,
     progress_of,
 )
 from tasks.stages.indexing import index_over, rows_among
@@ -36,8 +36,8 @@ _REVISION = 1
 
 def pair_contents(
     lake: Lake, space: SpaceRow, vectors: ShardVectors, threshold: float, run_id: str
-) -> StageReceipt:
-    """Bring the space's pairs up to date.
+) -> tuple[StageReceipt, Pairs | None]:
+    """Bring the space's pairs up to date, and return them if they have changed.
 
     Only contents that were not there last time are searched for: the table `paired` knows which
     those are. A pair of a content that has gone goes with it.
@@ -45,20 +45,23 @@ def pair_contents(
     name = space.id.name
     step = BuildStep("pairs", space, {"threshold": threshold, "revision": _REVISION})
 
-    def work() -> Built:
+    def work(last: Details | None) -> Built:
         old, fresh = _no_pairs(), np.arange(vectors.rows, dtype=np.int64)
-        if previous_details(lake, step) is not None:
+        if last is not None:
             known = lake.read("paired", where=pc.field("space") == name, columns=["content_id"])
             is_new = ~np.asarray(pc.is_in(vectors.content_ids, value_set=known["content_id"]))
             fresh = np.flatnonzero(is_new).astype(np.int64)
             old = stored_pairs(lake, name, vectors)
         found = joined(old, _found(lake, space, vectors, threshold, fresh))
+        made.append(found)
         lake.replace_space("pairs", name, _rows(name, vectors, found), run_id)
         lake.replace_space("paired", name, _covered(name, vectors), run_id)
         details = {"threshold": threshold, "searched": int(fresh.size)}
         return Built({"pairs": found.count}, details)
 
-    return build_if_changed(lake, step, vectors, run_id, work)
+    made: list[Pairs] = []
+    receipt = build_if_changed(lake, step, vectors, run_id, work)
+    return receipt, made[0] if made else None
 
 
 def _found(
@@ -76,7 +79,7 @@ def _found(
 
 
 def stored_pairs(lake: Lake, name: str, vectors: ShardVectors) -> Pairs:
-    """Return the stored pairs of contents that are both in use, sorted by their rows."""
+    """Return the stored pairs of contents that are both in use, in no order."""
     table = lake.read("pairs", where=pc.field("space") == name)
     first, second = (
         rows_among(table[column].combine_chunks(), vectors.content_ids)
@@ -85,7 +88,7 @@ def stored_pairs(lake: Lake, name: str, vectors: ShardVectors) -> Pairs:
     alive = (first != NO_ROW) & (second != NO_ROW)
     similarities = table["similarity"].to_numpy()[alive]
     low, high = np.minimum(first, second)[alive], np.maximum(first, second)[alive]
-    return joined(Pairs(low, high, similarities), _no_pairs())
+    return Pairs(low, high, similarities)
 
 
 def _rows(name: str, vectors: ShardVectors, pairs: Pairs) -> pa.Table:
