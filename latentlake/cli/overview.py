@@ -108,7 +108,7 @@ def overview(lake: Reading) -> Overview:
         counted = lake.rows(f"SELECT count(DISTINCT content_id) FROM embeddings_{row[0]}")  # noqa: S608
         spaces.append(SpaceState(*_short_floats((*row, *counted[0]))))
     return Overview(
-        root=str(lake.lake.root.absolute()),
+        root=lake.lake.uri,
         snapshot=lake.snapshot.number,
         at=lake.snapshot.at,
         run_id=lake.snapshot.run_id,

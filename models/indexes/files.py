@@ -20,7 +20,6 @@ import struct
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from latentlake.commit_points import reach
 from models.indexes.errors import IndexFileError
 from models.indexes.faiss_library import library
 from models.indexes.plans import IndexPlan, SearchParameters
@@ -62,12 +61,10 @@ def write_index(index: Any, header: IndexHeader, path: Path) -> None:
             file.write(_trailer(header, body_bytes, digest))
             file.flush()
             os.fsync(file.fileno())
-        reach("index written")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
-    reach("index named")
 
 
 def read_index(path: Path) -> tuple[Any, IndexHeader]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,10 +11,8 @@ import pyarrow.compute as pc
 
 from data.catalog import SpaceRow, current_spaces
 from data.content import content_id
-from data.disk import writing_to
 from data.lake import Lake, Snapshot, table_of
 from data.shards import shard_paths
-from data.storage import name_folder
 from data.vectors import ShardVectors, open_vectors
 from latentlake.errors import ConfigError, QueryError, SpaceMismatchError, nearest_hint
 from latentlake.progress import report_progress
@@ -178,29 +174,22 @@ def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVecto
 def _train(lake: Lake, settings: Settings, name: str) -> str:
     """Train a space's encoder on its sources' present texts; return the model's folder."""
     configured = settings.space(name)
-    work = lake.root / "models" / name / "_training"
-    shutil.rmtree(work, ignore_errors=True)
     encoder_type = find_encoder(configured.encoder).load_type()
     options = configured.options
     if "path" in options:  # relative to the configuration, as every place in it
         options = options | {"path": settings.resolve(str(options["path"]))}
-    with writing_to(work):
-        work.mkdir(parents=True)
+    with lake.store.scratch(f"models/{name}/_training") as work:
         encoder_type.train(
             _texts(lake, settings, name),
             parse_options(configured.encoder, options),
             work,
             lambda step, done: report_progress(f"train {name}: {step}", int(100 * done), 100, "%"),
         )
-    digest = content_id(
-        "".join(content_id(path.read_bytes()) for path in sorted(work.rglob("*")) if path.is_file())
-    )[:16]
-    final = lake.root / "models" / name / digest
-    if final.exists():
-        shutil.rmtree(work)
-    else:
-        name_folder(work, final, "model")
-    return final.relative_to(lake.root).as_posix()
+        made = (path for path in sorted(work.rglob("*")) if path.is_file())
+        digest = content_id("".join(content_id(path.read_bytes()) for path in made))[:16]
+        final = f"models/{name}/{digest}"
+        lake.store.publish(work, final, "model")
+    return final
 
 
 def _texts(lake: Lake, settings: Settings, name: str) -> Iterator[str]:
@@ -224,6 +213,6 @@ def _spec(
         name=encoder,
         options=options,
         device=settings.run.device,
-        artefact=str(Path(lake.root, artefact)) if artefact else None,
+        artefact=str(lake.store.local_folder(artefact)) if artefact else None,
         threads=settings.run.thread_count,
     )
