@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
+from scipy.stats import rankdata
 
 from tasks.parameters import ALL_REPORTS
 from tasks.stages.builds import last_build
@@ -101,6 +103,96 @@ def test_batches_leave_what_one_build_would(project: Project) -> None:
     assert step_by_step
     assert derive_anew(project, "anew") == step_by_step
     assert details_of(project, "index")["update"].startswith("trained")
+
+
+def stored(project: Project, table: str) -> dict[str, dict[str, Any]]:
+    return {row["content_id"]: row for row in project.lake.read(table).to_pylist()}
+
+
+def vectors_by_content(project: Project) -> dict[str, Any]:
+    space = known_space(project.lake, "words")
+    vectors = space_vectors(project.lake, project.settings, space)
+    matrix = np.concatenate(list(vectors.batches(1000))).astype(np.float64)
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    return dict(zip(vectors.content_ids.to_pylist(), matrix, strict=True))
+
+
+def assert_clusters_are_nearest(project: Project) -> None:
+    rows, vectors = stored(project, "clusters"), vectors_by_content(project)
+    assert rows.keys() == vectors.keys()
+    centres = project.lake.read("centroids").sort_by("cluster_id")["centroid"].to_pylist()
+    for content, row in rows.items():
+        distances = np.sort(1 - np.array(centres) @ vectors[content])
+        own = 1 - np.dot(centres[row["cluster_id"]], vectors[content])
+        assert own == pytest.approx(distances[0], abs=1e-5)
+        assert row["distance"] == pytest.approx(own, abs=1e-5)
+        expected = 1 - own / distances[1]
+        assert row["silhouette"] == pytest.approx(expected, abs=1e-3)
+    for summary in project.lake.read("cluster_summary").to_pylist():
+        members = [row for row in rows.values() if row["cluster_id"] == summary["cluster_id"]]
+        nearest = min(row["distance"] for row in members)
+        assert rows[summary["medoid"]]["distance"] == nearest
+        assert summary["size"] == len(members)
+        mean = np.mean([row["silhouette"] for row in members]) if len(members) > 1 else 0
+        assert summary["quality"] == pytest.approx(mean, abs=1e-5)
+
+
+def assert_anomalies_are_by_the_fit(project: Project) -> None:
+    rows, vectors = stored(project, "anomalies"), vectors_by_content(project)
+    fit = project.lake.read("detector_fits").sort_by("component")["coefficients"].to_pylist()
+    mean, whitening = np.array(fit[0]), np.array(fit[1:])
+    lists = stored(project, "neighbours")
+    assert rows.keys() == vectors.keys()
+    for content, row in rows.items():
+        score = np.square(whitening @ (vectors[content] - mean)).sum()
+        assert row["mahalanobis"] == pytest.approx(score, rel=1e-3)
+        near = np.mean([1 - one for one in lists[content]["similarities"]])
+        assert row["knn_distance"] == pytest.approx(near, abs=1e-5)
+    for score, percentile in (
+        ("knn_distance", "knn_percentile"),
+        ("mahalanobis", "mahalanobis_percentile"),
+    ):
+        ranks = rankdata([row[score] for row in rows.values()])
+        expected = 100 * (ranks - 1) / (len(rows) - 1)
+        np.testing.assert_allclose([row[percentile] for row in rows.values()], expected, atol=1e-3)
+    by_rank = sorted(rows.values(), key=lambda row: row["rank"])
+    assert [row["rank"] for row in by_rank] == list(range(1, len(rows) + 1))
+    means = [row["percentile"] for row in by_rank]
+    assert means == sorted(means, reverse=True)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_any_history_leaves_what_its_vectors_say(project: Project, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    notes = near_copies(project.read_notes())
+    keys = list(notes)
+    present = {key: notes[key] for key in keys[:60]}
+    shrink_to(project, present)
+    updates = []
+    for _ in range(4):
+        gone = [key for key in keys if key not in present]
+        for key in random.choice(list(present), 1):
+            del present[key]
+        for key in random.choice(list(present), 1):
+            present[key] += " This version has been corrected."
+        for key in random.choice(gone, 1):  # never seen before, or returned
+            present[key] = notes[key]
+        shrink_to(project, present)
+        assert_graph_is_exact(project)
+        assert_clusters_are_nearest(project)
+        assert_anomalies_are_by_the_fit(project)
+        updates.append(details_of(project, "anomalies")["update"].partition(":")[0])
+    assert updates == ["scored", "fitted"] * 2  # each step changes 4 of 60 contents
+    names = ("first", "second", "similarity")
+    tables = [project.lake.read("pairs").select(names).to_pylist()]
+    kept, near = kept_pairs(project), stored(project, "anomalies")
+    assert derive_anew(project, "anew") == kept
+    tables.append(project.lake.read("pairs").select(names).to_pylist())
+    one, other = ({tuple(sorted(map(str, row.values()))) for row in rows} for rows in tables)
+    assert one == other
+    anew = stored(project, "anomalies")
+    distances = [[rows[key]["knn_distance"] for key in sorted(rows)] for rows in (near, anew)]
+    np.testing.assert_allclose(*distances, atol=1e-5)
 
 
 def test_dead_rows_are_found_by_nobody_and_bring_no_new_file(project: Project) -> None:
