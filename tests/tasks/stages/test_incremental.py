@@ -191,8 +191,8 @@ def test_any_history_leaves_what_its_vectors_say(project: Project, seed: int) ->
     one, other = ({tuple(sorted(map(str, row.values()))) for row in rows} for rows in tables)
     assert one == other
     anew = stored(project, "anomalies")
-    distances = [[rows[key]["knn_distance"] for key in sorted(rows)] for rows in (near, anew)]
-    np.testing.assert_allclose(*distances, atol=1e-5)
+    found, expected = ([rows[key]["knn_distance"] for key in sorted(rows)] for rows in (near, anew))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_dead_rows_are_found_by_nobody_and_bring_no_new_file(project: Project) -> None:
