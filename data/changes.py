@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from data.lake import Lake
-    from data.schemas import TableSchema
+    from data.table_schema import TableSchema
     from data.workspace import Workspace
 
 FILE_ROWS = 16 * 16384

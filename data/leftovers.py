@@ -14,6 +14,7 @@ LEFTOVERS: Final = (
     "_tmp-*",
     "snapshots/_tmp-*",
     "tables/*/_tmp-*",
+    "tables/*/*/_tmp-*",
     "embeddings/*/*/_tmp-*",
     "indexes/*/*/*/_tmp-*",
     "indexes/*/*/*/.*.tmp",

@@ -28,6 +28,7 @@ from tasks.stages.scanning import (
     reader_version,
     stale_files,
 )
+from tasks.stages.summaries import ignored_text
 
 if TYPE_CHECKING:
     from data.lake import Lake
@@ -60,7 +61,7 @@ def ingest_source(lake: Lake, settings: Settings, name: str, run_id: str) -> Sta
         else:
             counts["unchanged"] = live_items(work, name)
     counts |= {"files": scan.files, "read": scan.stale}
-    notes = (f"{source.ignored} other files ignored",) if source.ignored else ()
+    notes = (ignored_text(source.ignored_by_kind),) if source.ignored else ()
     return StageReceipt("ingest", name, changed, counts, time.monotonic() - began, notes)
 
 
