@@ -18,7 +18,8 @@ from latentlake.errors import ConfigError, QueryError, SpaceMismatchError, neare
 from latentlake.progress import report_progress
 from models.encoders.base import EncoderSpec
 from models.encoders.registry import find_encoder, load_encoder, parse_options
-from tasks.stages.contents import ContentGoneError, ContentRef, payloads_of, unique_contents
+from tasks.stages.budget import working_on
+from tasks.stages.contents import ContentGoneError, ContentReader, refs_of, view_first_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,10 +166,27 @@ def active_items(lake: Lake, sources: tuple[str, ...], columns: list[str]) -> pa
 
 
 def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVectors:
-    """Return the space's vectors of all contents that its sources hold now."""
+    """Return the space's vectors of all contents that its sources hold now.
+
+    What one stage has opened the next one takes over, as long as neither table has a new version.
+    """
     sources = settings.space(space.id.name).sources
-    active = active_items(lake, sources, ["content_id"])["content_id"].combine_chunks()
-    return open_vectors(shard_paths(lake, space.id), space.id.dim, active)
+    tables = [lake.delta(folder) for folder in ("tables/items", space.id.folder)]
+    states = [(table.metadata().id, table.version()) if table else None for table in tables]
+    key = (lake.uri, space.id, sources, *states)
+    vectors = _opened.get(key)
+    if vectors is None:
+        live, within = ~pc.field("deleted"), ("source", pa.array(sources, pa.string()))
+        items = lake.read("items", where=live, within=within, columns=["content_id"])
+        active = items["content_id"].combine_chunks()
+        vectors = open_vectors(shard_paths(lake, space.id), space.id.dim, active)
+        _opened.clear()
+        _opened[key] = vectors
+    return vectors
+
+
+_opened: dict[Any, ShardVectors] = {}
+"""The last vectors that were opened: ids and a mask, no matrix."""
 
 
 def _train(lake: Lake, settings: Settings, name: str) -> str:
@@ -193,17 +211,17 @@ def _train(lake: Lake, settings: Settings, name: str) -> str:
 
 
 def _texts(lake: Lake, settings: Settings, name: str) -> Iterator[str]:
-    table = active_items(
-        lake, settings.space(name).sources, ["content_id", "source", "file", "key"]
-    )
-    refs: list[ContentRef] = unique_contents(table)
-    for _, load in payloads_of(settings, refs):
-        try:
-            payload = load()
-        except ContentGoneError:  # the next ingest sorts it out; the model is trained on the rest
-            continue
-        if isinstance(payload, str):
-            yield payload
+    reader = ContentReader(settings)
+    with working_on(lake, settings, f"train-{name}") as work:
+        view_first_places(work, lake, settings.space(name).sources)
+        for batch in work.stream("FROM first_places ORDER BY source, file, position, key"):
+            for _, load in reader.payloads(list(refs_of(batch))):
+                try:
+                    payload = load()
+                except ContentGoneError:  # the next ingest sorts it out; trained on the rest
+                    continue
+                if isinstance(payload, str):
+                    yield payload
 
 
 def _spec(
