@@ -16,7 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from data.commits import file_paths, last_version, open_delta, retrying_commit, signed
+from data.commits import (
+    changed_since,
+    file_paths,
+    last_version,
+    open_delta,
+    retrying_commit,
+    signed,
+)
 from data.scans import matching_rows
 from data.schemas import SCHEMA_VERSION, TABLES
 from data.space_files import commit_space_file, write_space_file
@@ -276,6 +283,14 @@ class Lake:
         versions = {folder: last_version(self.store, folder) for folder in sorted(folders)}
         # A writer that died while it made a table leaves a log without a commit: no table yet.
         return {folder: last for folder, last in versions.items() if last is not None}
+
+    def differs_from(self, snapshot: Snapshot | None) -> bool:
+        """Say whether any table is not as a snapshot has it; empty commits do not count."""
+        known = snapshot.versions if snapshot else {}
+        return any(
+            folder not in known or changed_since(self.store, folder, known[folder], last)
+            for folder, last in self.versions().items()
+        )
 
 
 def snapshot_name(number: int) -> str:

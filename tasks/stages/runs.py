@@ -141,7 +141,7 @@ def finish_run(
     run_id, seconds = run.run_id, began - run.began
     snapshot = _last_snapshot(lake)
     worked = any(receipt.changed for receipt in receipts)
-    changed = worked or lake.versions() != (snapshot.versions if snapshot else {})
+    changed = worked or lake.differs_from(snapshot)
     if changed:
         dead = None if worked else _recorded_since(lake, snapshot)
         if dead is None:

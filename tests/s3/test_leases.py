@@ -261,6 +261,20 @@ def notes_in(bucket: Bucket) -> list[str]:
     return [key for key in bucket.keys("lake/") if "undo" in key]
 
 
+def test_a_lease_taken_over_is_no_news(bucket: Bucket) -> None:
+    lake = Lake(root_in(bucket))
+    with writing(lake, "run"):
+        add_item(lake, "kept")
+        snapshot = lake.commit_snapshot("run")
+        assert not lake.differs_from(snapshot)
+    put_note(bucket, epoch=1, mended=1, process=None, lease_s=0.0)
+    with writing(lake, "run"):
+        assert lake.versions() == {"tables/items": snapshot.versions["tables/items"] + 1}
+        assert not lake.differs_from(snapshot)
+        add_item(lake, "new")
+        assert lake.differs_from(snapshot)
+
+
 def test_an_undo_note_that_comes_late_is_not_followed(bucket: Bucket) -> None:
     lake = Lake(root_in(bucket))
     with writing(lake, "run"):
