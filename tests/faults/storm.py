@@ -192,10 +192,7 @@ def storm(
             kill_once(place, forks, tally, usual.points, usual.seconds, chance)
             for _ in range(chance.randint(1, chosen.in_a_row))
         ]
-        last = forks.run(Attempt(str(place)))
-        tally.unended += last.codes != (0,)
-        if last.errors:
-            print(last.errors, file=sys.stderr)
+        end(place, forks, tally)
         if any(killed):
             tally.trials += 1
             compare(project, state, tally)
@@ -203,6 +200,14 @@ def storm(
         lakes.remove()
         yield
         print(f"\r{tally.kills.total()} kills", end="", file=sys.stderr, flush=True)
+
+
+def end(place: Path, forks: Forks, tally: Tally) -> None:
+    """Run, and let it end."""
+    last = forks.run(Attempt(str(place)))
+    tally.unended += last.codes != (0,)
+    if last.errors:
+        print(last.errors, file=sys.stderr)
 
 
 def kill_once(
