@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from data.commits import (
-    changed_since,
     file_paths,
     last_version,
     open_delta,
@@ -283,14 +282,6 @@ class Lake:
         versions = {folder: last_version(self.store, folder) for folder in sorted(folders)}
         # A writer that died while it made a table leaves a log without a commit: no table yet.
         return {folder: last for folder, last in versions.items() if last is not None}
-
-    def differs_from(self, snapshot: Snapshot | None) -> bool:
-        """Say whether any table is not as a snapshot has it; empty commits do not count."""
-        known = snapshot.versions if snapshot else {}
-        return any(
-            folder not in known or changed_since(self.store, folder, known[folder], last)
-            for folder, last in self.versions().items()
-        )
 
 
 def snapshot_name(number: int) -> str:
