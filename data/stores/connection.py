@@ -57,9 +57,9 @@ class Connection:
             from botocore.config import Config
             from botocore.exceptions import BotoCoreError
         except ModuleNotFoundError:
-            raise MissingExtraError("S3", "botocore", "'latentlake[s3]'") from None
-        # Below this level it tells the headers of requests, and in them session tokens.
-        logging.getLogger("botocore").setLevel(logging.INFO)
+            raise MissingExtraError("S3", "botocore", "'.[s3]'") from None
+        # Below it tells where credentials come from, and headers with session tokens in them.
+        logging.getLogger("botocore").setLevel(logging.WARNING)
         try:
             session = botocore.session.get_session()
             # botocore itself reads AWS_DEFAULT_REGION only; every other SDK reads AWS_REGION.

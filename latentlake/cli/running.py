@@ -77,13 +77,19 @@ class Timing:
 def config_path(config: Path | None) -> str:
     """Return the configuration's absolute path, after checking that it is sound.
 
-    A wrong file is refused here, before Prefect takes its seconds.
+    A wrong file is refused here, before Prefect takes its seconds, and so is a bucket that is
+    missing or closed to us.
 
     Raises:
         ConfigError: it is missing or wrong.
+        StoreError: the lake's root is on S3 and cannot be used.
     """
     path = (config or find_config(Path.cwd())).absolute()
-    load_settings(path)
+    root = load_settings(path).root
+    if "://" in root:
+        from data.stores import open_store
+
+        open_store(root)
     return str(path)
 
 

@@ -73,7 +73,7 @@ def test_a_refusal_names_its_reason_and_the_way_out(
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         with pytest.raises(StoreError, match=rf"s3://bucket/lake: S3 says {code}.*{way_out}"):
             open_store("s3://bucket/lake")
-        for command in ("status", "doctor", "verify"):
+        for command in ("status", "doctor", "run"):
             done = CliRunner().invoke(cli, [command, *configure(tmp_path, "s3://bucket/lake")])
             assert done.exit_code == 1
             assert way_out in " ".join(done.output.split())
