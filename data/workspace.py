@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 SPOOL_ROWS = 4096
 """Rows that a spool holds as Python objects, at most: about 3 KB each."""
 
-STREAM_ROWS = 16384
-"""Rows in a batch of an answer."""
+STREAM_ROWS, STREAM_BYTES = 16384, 16 * 2**20
+"""Of an answer, what is yielded at once: so many rows, fewer where they are large."""
+
+_VECTOR_ROWS = 2048
+"""DuckDB's own unit, which bounds what a batch of large rows takes before it can be weighed."""
 
 
 class Workspace:
@@ -54,10 +57,18 @@ class Workspace:
         """Return how many rows a relation has."""
         return int(self.counts(f"SELECT count(*) FROM {relation}")[0][0])
 
-    def stream(self, sql: str) -> Iterator[pa.RecordBatch]:
+    def stream(self, sql: str) -> Iterator[pa.Table]:
         """Yield a query's rows as they are found; other queries may run meanwhile."""
+        held: list[pa.RecordBatch] = []
         with writing_to(self.folder), self._connection.cursor() as cursor:
-            yield from cursor.sql(sql).to_arrow_reader(STREAM_ROWS)
+            for batch in cursor.sql(sql).to_arrow_reader(_VECTOR_ROWS):
+                held.append(batch)
+                size_bytes = sum(one.nbytes for one in held)
+                if sum(map(len, held)) >= STREAM_ROWS or size_bytes >= STREAM_BYTES:
+                    yield pa.Table.from_batches(held)
+                    held = []
+            if any(map(len, held)):
+                yield pa.Table.from_batches(held)
 
     def view_table(self, lake: Lake, name: str) -> None:
         """Make a view of a table of the lake, under its name, over what is committed now."""
@@ -152,6 +163,9 @@ def workspace(lake: Lake, name: str, memory_bytes: int, threads: int) -> Iterato
             "temp_directory": str(folder / "spill"),
             "threads": threads,
             "preserve_insertion_order": False,
+            # Joins go as they are written, the right side in memory: DuckDB would choose by the
+            # number of rows alone, and rows of one side may be large.
+            "disabled_optimizers": "join_order,build_side_probe_side",
         }
         with duckdb.connect(config=config) as connection:
             if is_remote(lake.uri):

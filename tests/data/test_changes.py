@@ -125,7 +125,7 @@ def test_a_workspace_leaves_nothing(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     with workspace(lake, "test", MEMORY_BYTES, 1) as work:
         work.execute("CREATE TABLE t AS SELECT range AS n, md5(range::VARCHAR) AS s FROM range(9)")
-        ordered = [row for batch in work.stream("FROM t ORDER BY s") for row in batch.to_pylist()]
+        ordered = [row for part in work.stream("FROM t ORDER BY s") for row in part.to_pylist()]
         assert [row["s"] for row in ordered] == sorted(row["s"] for row in ordered)
         assert work.count("t") == 9
     assert list(tmp_path.rglob("*")) == [tmp_path / "work"]
