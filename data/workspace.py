@@ -19,6 +19,7 @@ from data.disk import writing_to
 from data.schemas import TABLES
 from data.storage import scratch_folder
 from data.stores import is_remote
+from latentlake.errors import MemoryLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from data.lake import Lake
 
 SPOOL_ROWS = 4096
-"""Rows that a spool holds as Python objects, at most: about 3 KB each."""
+"""Rows that a spool holds as Python objects, at most: about 1 KB each, long strings aside."""
 
 STREAM_ROWS, STREAM_BYTES = 16384, 16 * 2**20
 """Of an answer, what is yielded at once: so many rows, fewer where they are large."""
@@ -45,12 +46,12 @@ class Workspace:
 
     def execute(self, sql: str) -> None:
         """Run a statement that answers nothing."""
-        with writing_to(self.folder):
+        with self._limited():
             self._connection.execute(sql)
 
     def counts(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the few rows that a query answers with."""
-        with writing_to(self.folder):
+        with self._limited():
             return self._connection.execute(sql).fetchall()
 
     def count(self, relation: str) -> int:
@@ -60,7 +61,7 @@ class Workspace:
     def stream(self, sql: str) -> Iterator[pa.Table]:
         """Yield a query's rows as they are found; other queries may run meanwhile."""
         held: list[pa.RecordBatch] = []
-        with writing_to(self.folder), self._connection.cursor() as cursor:
+        with self._limited(), self._connection.cursor() as cursor:
             for batch in cursor.sql(sql).to_arrow_reader(_VECTOR_ROWS):
                 held.append(batch)
                 size_bytes = sum(one.nbytes for one in held)
@@ -88,6 +89,16 @@ class Workspace:
             f"CREATE OR REPLACE VIEW {name} AS SELECT {', '.join(columns)}, filename "
             f"FROM read_parquet([{listed}], filename = true)"
         )
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """Tell of what DuckDB may take, on disk and in memory, with a way out."""
+        try:
+            with writing_to(self.folder):
+                yield
+        except duckdb.OutOfMemoryException as error:
+            reason = str(error).partition("\n")[0]
+            raise MemoryLimitError(reason) from error
 
     @contextmanager
     def spool(self, name: str, columns: pa.Schema, most_bytes: int) -> Iterator[Spool]:
@@ -156,6 +167,7 @@ def workspace(lake: Lake, name: str, memory_bytes: int, threads: int) -> Iterato
 
     Raises:
         LakeNotWritableError: the disk is full or read-only.
+        MemoryLimitError: something does not fit into the memory, even by spilling.
     """
     with _folder(lake, name) as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
