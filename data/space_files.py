@@ -59,11 +59,9 @@ def write_space_file(
     name = f"space={space}/part-{run_id}-{secrets.token_hex(4)}.parquet"
     numbered = {one: path for one in rows.column_names if (path := _numbered_path(one, rows[one]))}
     columns = {
-        field.name: rows[field.name]
-        if field.name in numbered
-        else rows[field.name].cast(field.type)
-        for field in schema.columns
-        if field.name != "space"
+        one.name: rows[one.name] if one.name in numbered else rows[one.name].cast(one.type)
+        for one in schema.columns
+        if one.name != "space"
     }
     with store.writing(f"tables/{schema.name}/{name}", "space file") as temporary:
         pq.write_table(

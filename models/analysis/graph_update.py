@@ -110,12 +110,9 @@ def update_graph(
         if used is None:
             offers = _all_offers(vectors, rows, queries, lists, old.metric)
         else:
-            found = used.search(queries, OFFER_WIDTH * k + 1).without(rows)
-            lists.rows[rows], lists.similarities[rows] = (
-                found.rows[:, :k],
-                found.similarities[:, :k],
-            )
-            offers = _nearby_offers(found, rows)
+            near = used.search(queries, OFFER_WIDTH * k + 1).without(rows)
+            lists.rows[rows], lists.similarities[rows] = near.rows[:, :k], near.similarities[:, :k]
+            offers = _nearby_offers(near, rows)
         for to, offered in offers:
             changed[_enter(lists, closed, to, offered)] = True
     graph = NeighbourGraph(lists.rows, lists.similarities, old.metric, None)
