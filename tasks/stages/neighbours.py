@@ -64,7 +64,7 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
         details = {"k": k, "exact": exact, "update": made.update, "measured": made.measured}
         note = "exact" if made.measured is None else f"recall@{k} {made.measured['mean']:.3f}"
         counts = {"contents": vectors.rows, "changed": made.changed}
-        return Built(counts, details, (note, made.update))
+        return Built(counts, details, (note, made.update) if last else (note,))
 
     return build_if_changed(lake, step, vectors, run_id, work)
 
@@ -95,7 +95,7 @@ def _updated(
 ) -> _Made | str:
     """Update the stored graph; or say why it has to be rebuilt."""
     if old is None or details is None:
-        return "rebuilt: there was no graph of this recipe"
+        return "built: the first of these settings"
     if old.changed_share > MOST_CHANGED:
         return f"rebuilt: {old.changed_share:.0%} of the lists would change"
     affordable = is_exact_affordable(vectors, options)
