@@ -28,13 +28,13 @@ DERIVED = ("index", "graph", "clusters", "anomalies")
 
 @pytest.fixture(scope="module")
 def built_once(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
-    """Notes in four files, with a near-copy in each, after a run."""
+    """Notes in four files, each with a near-copy of a note in the next, after a run."""
     made = make_project(tmp_path_factory.mktemp("changes") / "project", samples)
     notes = list(made.read_notes().items())[:60]
     (made.folder / "notes.jsonl").unlink()
     for number in range(FILES):
         part = dict(notes[number::FILES])
-        part[f"copy {number}"] = f"{notes[number][1]} again"
+        part[f"copy {number}"] = f"{notes[(number + 1) % FILES][1]} again"
         write(made, f"{number}.jsonl", part)
     config = made.folder / "latentlake.toml"
     config.write_text(config.read_text("utf-8").replace('"notes.jsonl"', '"notes"'), "utf-8")
