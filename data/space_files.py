@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
-from data.commits import signed
+from data.commits import file_paths, signed
 from data.schemas import TABLES
 from data.stores import readable
 
@@ -89,6 +90,8 @@ def commit_space_file(
 ) -> None:
     """Put a written file in the place of all the space's files, in one commit."""
     actions: list[AddAction | RemoveAction] = [] if added is None else [added]
+    if added is not None and PurePath(added.path).name in map(_name, file_paths(table)):
+        return  # the commit was done, and only its answer was lost
     table.create_write_transaction(
         actions,
         mode="overwrite",
@@ -150,6 +153,10 @@ def numbered_lists(rows: npt.NDArray[np.int64], ids: pa.Array) -> pa.ListArray:
 def offsets_of(present: npt.NDArray[np.bool_]) -> pa.Array:
     """Return where lists begin and end that hold what is present: (lists + 1,) int32."""
     return pa.array(np.concatenate(([0], np.cumsum(present.sum(axis=1)))).astype(np.int32))
+
+
+def _name(path: str) -> str:
+    return PurePath(path).name
 
 
 def _numbered_path(name: str, column: pa.ChunkedArray) -> str | None:
