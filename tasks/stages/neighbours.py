@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from data.result_schemas import NEIGHBOURS
 from data.space_files import numbered_lists, offsets_of, read_numbered
-from latentlake.errors import LakeError
+from latentlake.errors import LakeError, SpaceMismatchError
 from models.analysis.graph import (
     GraphOptions,
     NeighbourGraph,
@@ -138,8 +138,15 @@ def stored_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> Neighbou
     """Read the space's graph back, in the row order of its vectors.
 
     Raises:
-        LakeError: the graph is missing, or of other vectors.
+        SpaceMismatchError: the graph is that of another model's vectors.
+        LakeError: the graph is missing, or of other contents.
     """
+    here = (pc.field("space") == space.id.name) & (pc.field("stage") == "graph")
+    for built in lake.read("builds", where=here, columns=["fingerprint"])["fingerprint"]:
+        if built.as_py() != space.id.fingerprint:
+            raise SpaceMismatchError(
+                space.id.name, built.as_py(), space.id.fingerprint, "the neighbour graph"
+            )
     old = _old_graph(lake, space, vectors, None)
     if old.fresh.size or old.torn.size:
         raise LakeError(

@@ -13,6 +13,7 @@ from data.catalog import connect
 from data.shards import shard_paths
 from latentlake.errors import SpaceMismatchError
 from tasks.stages.indexing import index_space
+from tasks.stages.reporting import report_space
 from tasks.stages.searching import SearchQuery, search
 from tasks.stages.spaces import known_space
 from tests.tasks.conftest import Project, make_project
@@ -158,8 +159,13 @@ def test_another_encoder_version_makes_a_space_beside_the_old_one(project: Proje
     config.write_text(config.read_text("utf-8").replace("dim = 16", "dim = 12"), "utf-8")
     with pytest.raises(SpaceMismatchError, match=old.id.fingerprint):
         index_space(project.lake, project.settings, "words", "run")
-    project.run()
+    project.embed("words")
     new = words(project)
+    with pytest.raises(SpaceMismatchError) as mixed:
+        report_space(project.lake, project.settings, "words", "anomalies", "run")
+    assert f"graph has fingerprint {old.id.fingerprint}" in str(mixed.value)
+    assert f"asks for {new.id.fingerprint}" in str(mixed.value)
+    project.run()
     assert new.id.fingerprint != old.id.fingerprint
     assert {path: Path(path).read_bytes() for path in held} == held
     assert not set(shards(project)) & set(held)
