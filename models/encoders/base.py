@@ -33,6 +33,8 @@ class EncoderSpec:
         device: "auto", "cpu" or "cuda".
         artefact: the folder of a trained model, for encoders that are trained in the lake.
         threads: how many threads the encoder's engine may use.
+        engine: "auto", "openvino" or "torch": what computes a network; see `models.encoders.engines`.
+        cache: the folder where converted networks are kept; None keeps none.
     """
 
     name: str
@@ -40,6 +42,8 @@ class EncoderSpec:
     device: str = "auto"
     artefact: str | None = None
     threads: int = 1
+    engine: str = "auto"
+    cache: str | None = None
 
 
 class Encoder(Protocol[Item_contra, Prepared]):
