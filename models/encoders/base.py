@@ -33,7 +33,7 @@ class EncoderSpec:
         device: "auto", "cpu" or "cuda".
         artefact: the folder of a trained model, for encoders that are trained in the lake.
         threads: how many threads the encoder's engine may use.
-        engine: "auto", "openvino" or "torch": what computes a network; see `models.encoders.engines`.
+        engine: "auto", "openvino" or "torch": what computes a network.
         cache: the folder where converted networks are kept; None keeps none.
     """
 

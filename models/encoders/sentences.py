@@ -61,16 +61,11 @@ class SentenceEncoder:
         self._special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
         self._cut = 0
         self._counting = Lock()
-        example = np.ones((2, 16), np.int64)
-        network = Network(
-            build=folder.module,
-            example=(example, example),
-            identity=f"sentences-{REVISION}-{folder.digest[:16]}",
-        )
+        network = sentence_network(folder)
         self._engine = open_engine(network, spec, options.precision)
         self._budget = CUDA_TOKEN_BUDGET if "cuda" in self._engine.label else TOKEN_BUDGET
         self.batch_size = BATCH
-        self.dim = int(self._engine.compute([(example, example)])[0].shape[1])
+        self.dim = int(self._engine.compute([network.example])[0].shape[1])
         self.fingerprint = self._fingerprint()
 
     @classmethod
@@ -97,7 +92,9 @@ class SentenceEncoder:
         Raises:
             ConfigError: always.
         """
-        raise ConfigError(f"encoder '{cls.name}' comes with its weights, there is nothing to train.")
+        raise ConfigError(
+            f"encoder '{cls.name}' comes with its weights, there is nothing to train."
+        )
 
     @property
     def truncated(self) -> int:
@@ -202,6 +199,16 @@ class MiniLM(SentenceEncoder):
         return cls(spec, options, read_sentence_folder(get_model_path()))
 
 
+def sentence_network(folder: SentenceFolder) -> Network:
+    """Return the folder's network, from token ids and their mask to pooled vectors."""
+    example = np.ones((2, 16), np.int64)
+    return Network(
+        build=folder.module,
+        example=(example, example),
+        identity=f"sentences-{REVISION}-{folder.digest[:16]}",
+    )
+
+
 def _limit(options: SentenceOptions, folder: SentenceFolder) -> int:
     if options.max_tokens == "auto":
         return folder.max_tokens
@@ -228,5 +235,5 @@ def _pooled(vectors: Matrix, batch: Sequence[Windows]) -> Matrix:
     tokens = np.array([len(window) for text in batch for window in text], np.float32)
     starts = np.cumsum([0, *(len(text) for text in batch[:-1])])
     sums = np.add.reduceat(vectors * tokens[:, None], starts, axis=0)
-    means: Matrix = sums / np.add.reduceat(tokens, starts)[:, None]
+    means: Matrix = (sums / np.add.reduceat(tokens, starts)[:, None]).astype(np.float32)
     return means

@@ -7,7 +7,6 @@ import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -31,6 +30,7 @@ from models.encoders.registry import find_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from models.types import Matrix
 
@@ -63,8 +63,9 @@ def vectors(name: str, engine: str, precision: str, samples: Path) -> tuple[Matr
 
 
 def cosines(found: Matrix, expected: Matrix) -> Matrix:
-    products: Matrix = (found * expected).sum(axis=1)
-    return products / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    near: Matrix = (found * expected).sum(axis=1) / lengths
+    return near
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -31,11 +31,14 @@ def open_engine(network: Network, spec: EncoderSpec, precision: Precision) -> En
     """
     device = torch_device(spec.device)
     installed = find_spec("openvino") is not None
-    if spec.engine == "torch" or (spec.engine == "auto" and (device.type != "cpu" or not installed)):
+    if spec.engine == "torch" or (
+        spec.engine == "auto" and (device.type != "cpu" or not installed)
+    ):
         return TorchEngine(network, device, precision, spec.threads)
     if device.type != "cpu":
         raise ConfigError(
-            "engine 'openvino' runs on the processor: set run.device = 'cpu', or run.engine = 'auto'."
+            "engine 'openvino' runs on the processor: set run.device = 'cpu', "
+            "or run.engine = 'auto'."
         )
     if not installed:
         raise MissingExtraError("engine 'openvino'", "openvino", "openvino")

@@ -39,7 +39,7 @@ class OpenVinoEngine:
     def __init__(
         self, network: Network, precision: Precision, threads: int, cache: Path | None
     ) -> None:
-        model = _converted(network, cache)
+        model = converted_model(network, cache)
         if network.fixed_shape:
             shapes = {i: ov.PartialShape(array.shape) for i, array in enumerate(network.example)}
             model.reshape(shapes)
@@ -56,9 +56,7 @@ class OpenVinoEngine:
         )
         # A processor without bfloat16 computes in float32, and says so.
         self._precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-        self._requests = [
-            compiled.create_infer_request() for _ in range(PASSES_A_STREAM * threads)
-        ]
+        self._requests = [compiled.create_infer_request() for _ in range(PASSES_A_STREAM * threads)]
         self._turn = Lock()
 
     @property
@@ -82,8 +80,8 @@ class OpenVinoEngine:
                 if number >= len(requests):
                     found.append(_result(request))
                 request.start_async(dict(enumerate(inputs)), share_inputs=True)
-            for number in range(len(found), len(slices)):
-                found.append(_result(requests[number % len(requests)]))
+            left = range(len(found), len(slices))
+            found.extend(_result(requests[number % len(requests)]) for number in left)
         return found
 
 
@@ -93,11 +91,11 @@ def _result(request: ov.InferRequest) -> Matrix:
     return rows
 
 
-def _converted(network: Network, cache: Path | None) -> ov.Model:
+def converted_model(network: Network, cache: Path | None) -> ov.Model:
     """Return the network as OpenVINO's model: from the cache, or converted and left there."""
     if cache is None:
-        with tempfile.TemporaryDirectory() as folder:
-            return _into_memory(_convert(network, Path(folder)))
+        with tempfile.TemporaryDirectory() as scratch:
+            return _into_memory(_convert(network, Path(scratch)))
     kept = cache / f"{network.identity}-openvino-{metadata.version('openvino')}"
     if (kept / _MODEL).is_file():
         return _into_memory(kept / _MODEL)
@@ -105,7 +103,7 @@ def _converted(network: Network, cache: Path | None) -> ov.Model:
         cache.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=cache, prefix="_"))
     except OSError:  # a lake that may only be read: it works without a cache
-        return _converted(network, None)
+        return converted_model(network, None)
     try:
         model = _into_memory(_convert(network, folder))
         folder.chmod(0o755)
@@ -127,7 +125,9 @@ def _convert(network: Network, folder: Path) -> Path:
     example = tuple(torch.from_numpy(array) for array in network.example)
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of every shape it has looked at
-        traced = torch.jit.trace(network.build(), example, check_trace=False)
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            network.build(), example, check_trace=False
+        )
     front_end = FrontEndManager().load_by_framework("pytorch")
     decoder = TorchScriptPythonDecoder(traced)  # the front end does not keep it alive itself
     model = front_end.convert(front_end.load(decoder))
