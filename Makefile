@@ -5,6 +5,7 @@
 PYTHON ?= python3
 EXTRAS ?= cpu,dev
 ARGS ?=
+SECONDS ?= 60
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +14,7 @@ BENCHMARKS := $(wildcard benchmarks/bench_*.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench docs golden clean
+.PHONY: help demo test check fuzz bench docs golden clean
 
 help: ## say what there is to run (this is the default)
 	@echo "latentlake: make TARGET [ARGS=...] [PYTHON=python3.12] [EXTRAS=cpu,dev]"
@@ -47,6 +48,9 @@ check: $(STAMP) ## lint, format, types, layers, spelling: what pre-commit and CI
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+
+fuzz: $(STAMP) ## fuzz every reader of foreign bytes, SECONDS=60 together (ARGS="image text" chooses)
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
 bench: $(STAMP) ## run every benchmarks/bench_*.py
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script $(ARGS); done

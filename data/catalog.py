@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from importlib.resources import files as resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -17,7 +16,7 @@ import pyarrow as pa
 
 from data.schemas import JSON_COLUMNS, TABLES, TableSchema, embedding_schema
 from data.shards import SpaceId, shard_paths
-from data.storage import replacing
+from data.stores import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +90,10 @@ def connect(lake: Lake, snapshot: Snapshot | None = None) -> duckdb.DuckDBPyConn
     """
     snapshot = snapshot or lake.snapshot()
     connection = duckdb.connect()
+    if is_remote(lake.uri):
+        from data.stores.sql import ReadOnlyS3
+
+        connection.register_filesystem(ReadOnlyS3(lake.uri))
     for statement in statements(lake, snapshot):
         connection.execute(statement)
     lock(connection, lake)
@@ -99,21 +102,26 @@ def connect(lake: Lake, snapshot: Snapshot | None = None) -> duckdb.DuckDBPyConn
 
 def lock(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     """Take from a connection everything but reading the lake."""
-    allowed = _text(str(lake.root.absolute()) + "/")
+    allowed = _text(f"{lake.uri}/")
     connection.execute(f"SET allowed_directories = [{allowed}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
 
-def write_catalog(lake: Lake, snapshot: Snapshot) -> Path:
+def write_catalog(lake: Lake, snapshot: Snapshot) -> str:
     """Write `catalog.duckdb` for a snapshot, atomically.
 
+    On S3 its views name `s3://` URLs: a client reads them with DuckDB's extension httpfs.
+
     Returns:
-        The file's path.
+        The file's address.
     """
-    path = lake.root / CATALOG_NAME
-    with replacing(path, "catalog") as temporary:
+    with lake.store.writing(CATALOG_NAME, "catalog") as temporary:
         with duckdb.connect() as connection:
+            if is_remote(lake.uri):
+                from data.stores.sql import SchemasOnly
+
+                connection.register_filesystem(SchemasOnly(lake.uri, _schemas(lake, snapshot)))
             place = _text(str(temporary))
             connection.execute(f"ATTACH {place} AS built (STORAGE_VERSION '{_STORAGE_VERSION}')")
             connection.execute("USE built")
@@ -121,8 +129,20 @@ def write_catalog(lake: Lake, snapshot: Snapshot) -> Path:
                 connection.execute(statement)
             connection.execute("USE memory")
             connection.execute("DETACH built")
-        Path(f"{temporary}.wal").unlink(missing_ok=True)
-    return path
+        temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
+    return lake.store.address(CATALOG_NAME)
+
+
+def _schemas(lake: Lake, snapshot: Snapshot) -> dict[str, pa.Schema]:
+    """Return the columns in the files of every table, by its folder."""
+    schemas = {
+        f"tables/{name}": pa.schema(
+            field for field in table.columns if not (table.per_space and field.name == "space")
+        )
+        for name, table in TABLES.items()
+    }
+    spaces = current_spaces(lake, snapshot).values()
+    return schemas | {space.id.folder: embedding_schema(space.id.dim) for space in spaces}
 
 
 def statements(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
@@ -130,7 +150,7 @@ def statements(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
     yield (
         f"CREATE TABLE snapshot AS SELECT {snapshot.number} AS number, "
         f"{_text(snapshot.run_id)} AS run_id, {_text(snapshot.at)}::TIMESTAMPTZ AS recorded_at, "
-        f"{_text(str(lake.root.absolute()))} AS root"
+        f"{_text(lake.uri)} AS root"
     )
     for name, table in TABLES.items():
         view = "all_items" if name == "items" else name

@@ -10,24 +10,23 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 
-from data.commits import retrying_commit, signed
+from data.commits import file_paths, open_delta, retrying_commit, signed
 from data.scans import matching_rows
 from data.schemas import SCHEMA_VERSION, TABLES, TableSchema
-from data.storage import create_exclusively
+from data.stores import LocalStore, open_dataset, open_store
 from data.versions import ready_table, require_version
 from latentlake.errors import ConfigError, LakeError, LakeNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from deltalake import DeltaTable as Delta
 
@@ -52,30 +51,43 @@ class Snapshot:
     versions: dict[str, int] = field(default_factory=dict)
     schema_version: int = 0
 
+    def __post_init__(self) -> None:
+        numbers = (self.number, self.schema_version, *self.versions.values())
+        if not all(isinstance(number, int) for number in numbers):
+            raise TypeError("a number or version is none")
+
 
 class Lake:
-    """All tables under one root. Cheap to make: nothing is read until it is asked for."""
+    """All tables under one root. Cheap to make: nothing is read until it is asked for.
+
+    Attributes:
+        store: the door to its files, in a folder or on S3.
+    """
 
     def __init__(self, root: str) -> None:
-        if "://" in root:
-            raise ConfigError(f"lake root '{root}': this version keeps its lake in a local folder.")
-        if "%" in root:
-            # delta-rs decodes percent signs in local paths and then looks in another folder.
-            raise ConfigError(f"lake root '{root}': a percent sign cannot be part of it.")
-        self.root = Path(root)
+        self.store = open_store(root)
+
+    @property
+    def uri(self) -> str:
+        """The root as people and SQL read it: an absolute path or an `s3://` URL."""
+        return self.store.uri
+
+    @property
+    def root(self) -> Path:
+        """The root's folder, for what only works on this machine's disk.
+
+        Raises:
+            ConfigError: the lake is on S3.
+        """
+        if not isinstance(self.store, LocalStore):
+            raise ConfigError(f"{self.uri}: this works for lakes in a local folder only.")
+        return self.store.root
 
     # Tables --------------------------------------------------------------------------------------
 
-    def place(self, name: str) -> Path:
-        """Return the folder of a table, by its name in `data.schemas`."""
-        return self.root / "tables" / name
-
     def delta(self, folder: str, version: int | None = None) -> Delta | None:
         """Open a Delta table by its folder under the root, or return None if there is none."""
-        path = self.root / folder
-        if version is None and not DeltaTable.is_deltatable(str(path)):
-            return None
-        return DeltaTable(str(path), version=version)
+        return open_delta(self.store, folder, version)
 
     def files(self, name: str, snapshot: Snapshot | None = None) -> list[str]:
         """Return the Parquet files of a table, in a snapshot or as of now."""
@@ -109,7 +121,7 @@ class Lake:
             empty = schema.empty_table()
             return empty.select(columns) if columns else empty
         partitioning = _HIVE if TABLES[name].per_space else None
-        dataset = ds.dataset(files, schema=schema, format="parquet", partitioning=partitioning)
+        dataset = open_dataset(files, schema, partitioning)
         if within is None:
             return matching_rows(dataset, where, columns or schema.names)
         # A list cannot be pushed down at all: see `matching_rows`.
@@ -151,7 +163,7 @@ class Lake:
             )
             merge.when_matched_update(changed).when_not_matched_insert_all().execute()
 
-        retrying_commit(commit, name)
+        retrying_commit(commit, name, self.uri)
         return int(rows.num_rows)
 
     def delete(self, name: str, ids: pa.Table, run_id: str) -> None:
@@ -172,7 +184,7 @@ class Lake:
             )
             merge.when_matched_delete().execute()
 
-        retrying_commit(commit, name)
+        retrying_commit(commit, name, self.uri)
 
     def replace_space(self, name: str, space: str, rows: pa.Table, run_id: str) -> None:
         """Replace all rows of one space in a table that is partitioned by space, in one commit."""
@@ -187,17 +199,18 @@ class Lake:
                 commit_properties=signed(run_id),
             )
 
-        retrying_commit(commit, name)
+        retrying_commit(commit, name, self.uri)
 
     def _ready(self, schema: TableSchema) -> Delta:
         partitions = ["space"] if schema.per_space else None
-        return ready_table(self.place(schema.name), schema.columns, partitions)
+        return ready_table(self.store, f"tables/{schema.name}", schema.columns, partitions)
 
     # Snapshots -----------------------------------------------------------------------------------
 
     def snapshots(self) -> list[int]:
         """Return the numbers of all snapshots, in order."""
-        return sorted(int(path.stem) for path in (self.root / "snapshots").glob("[0-9]*.json"))
+        stems = (n.removesuffix(".json") for n in self.store.names("snapshots") if ".json" in n)
+        return sorted(int(stem) for stem in stems if stem.isdecimal())
 
     def snapshot(self, number: int | None = None) -> Snapshot:
         """Return a snapshot; by default the last one.
@@ -210,10 +223,10 @@ class Lake:
         if number is None:
             numbers = self.snapshots()
             if not numbers:
-                raise LakeNotFoundError(str(self.root))
+                raise LakeNotFoundError(self.uri)
             number = numbers[-1]
         snapshot = self.any_snapshot(number)
-        require_version(f"{self.root}, snapshot {number}", snapshot.schema_version)
+        require_version(f"{self.uri}, snapshot {number}", snapshot.schema_version)
         return snapshot
 
     def any_snapshot(self, number: int) -> Snapshot:
@@ -222,15 +235,16 @@ class Lake:
         Raises:
             LakeError: there is none of this number, or its file is damaged.
         """
-        path = self._snapshot_path(number)
-        if not path.is_file():
-            raise LakeError(f"{self.root}: no snapshot {number}.")
+        name = snapshot_name(number)
         try:
-            content = json.loads(path.read_text("utf-8"))
+            content = json.loads(self.store.read(name))
             known = {name: content[name] for name in Snapshot.__slots__ if name in content}
             return Snapshot(**known)
-        except (ValueError, TypeError) as error:
-            raise LakeError(f"{path}: no snapshot of a lake: {error}") from None
+        except FileNotFoundError:
+            raise LakeError(f"{self.uri}: no snapshot {number}.") from None
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            place = self.store.address(name)
+            raise LakeError(f"{place}: no snapshot of a lake: {error}") from None
 
     def commit_snapshot(self, run_id: str) -> Snapshot:
         """Make the tables' present versions the lake's new state, in one atomic step."""
@@ -244,16 +258,17 @@ class Lake:
                 schema_version=SCHEMA_VERSION,
             )
             content = json.dumps(asdict(snapshot), indent=1).encode()
-            if create_exclusively(self._snapshot_path(number), content, "snapshot"):
+            self.store.require_writer()
+            if self.store.create(snapshot_name(number), content, "snapshot"):
                 return snapshot
 
     def table_folders(self) -> list[str]:
         """Return the folders of all Delta tables under the root, sorted."""
-        logs = [
-            *self.root.glob("tables/*/_delta_log"),
-            *self.root.glob("embeddings/*/*/_delta_log"),
-        ]
-        return sorted(log.parent.relative_to(self.root).as_posix() for log in logs)
+        below = self.store.folders
+        folders = [f"tables/{name}" for name in below("tables")]
+        for space in below("embeddings"):
+            folders += [f"embeddings/{space}/{one}" for one in below(f"embeddings/{space}")]
+        return sorted(f for f in folders if self.store.has_folder(f"{f}/_delta_log"))
 
     def versions(self) -> dict[str, int]:
         """Return the version of every table as it is committed now, by folder under the root."""
@@ -261,13 +276,10 @@ class Lake:
         # A writer that died while it made a table leaves a log without a commit: no table yet.
         return {name: table.version() for name in names if (table := self.delta(name))}
 
-    def _snapshot_path(self, number: int) -> Path:
-        return self.root / "snapshots" / f"{number:012d}.json"
 
-
-def file_paths(table: Delta) -> list[str]:
-    """Return the local paths of a Delta table's files, sorted; delta-rs gives them URL-encoded."""
-    return sorted(unquote(uri) for uri in table.file_uris())
+def snapshot_name(number: int) -> str:
+    """Return the name of a snapshot's file in the store."""
+    return f"snapshots/{number:012d}.json"
 
 
 def table_of(name: str, rows: Iterable[dict[str, Any]]) -> pa.Table:

@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
-"""The layout of tables, footers and snapshots together. Raise it with a migration from the version
-before in `data.maintenance.migrating`, never without one."""
+SCHEMA_VERSION = 2
+"""The layout of tables and snapshots together. Raise it with a migration from the version before in
+`data.maintenance.migrating`, never without one."""
+
+SHARD_VERSION = 1
+"""The layout of shards, in their footers: a new column in a table is no reason to write them anew.
+Raise it with SCHEMA_VERSION, whose migration then gives new footers."""
 
 _STRINGS = pa.list_(pa.string())
 _FLOATS = pa.list_(pa.float32())
@@ -71,6 +75,7 @@ FILES = TableSchema(
             ("file", pa.string()),
             ("size_bytes", pa.int64()),
             ("modified_ns", pa.int64()),
+            ("etag", pa.string()),
             ("scanned_ns", pa.int64()),
             ("reader", pa.string()),
             ("items", pa.int64()),

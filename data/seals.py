@@ -15,8 +15,12 @@ import hashlib
 import mmap
 from typing import TYPE_CHECKING, Final
 
+from data.stores import is_remote, store_of
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    Content = mmap.mmap | bytes
 
 _KEY: Final = b"latentlake.seal"
 _BLANK: Final = b"0" * 64
@@ -44,27 +48,41 @@ def seal(path: Path) -> None:
         content[start : start + len(_BLANK)] = _digest(content, start)
 
 
-def is_sealed(path: Path) -> bool:
-    """Say whether every byte of a file is as it was when the file was sealed."""
+def is_sealed(path: Path | str) -> bool:
+    """Say whether every byte of a file is as it was when the file was sealed.
+
+    Args:
+        path: on this machine or an `s3://` URL; an object is held in memory meanwhile.
+    """
+    if is_remote(str(path)):
+        store, name = store_of(path)
+        return _fits(store.read(name))
     try:
         with (
-            path.open("rb") as file,
+            open(path, "rb") as file,  # noqa: PTH123  a path or its text
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
         ):
-            start = _place(content)
-            return content[start : start + len(_BLANK)] == _digest(content, start)
-    except ValueError:  # no seal, or an empty file, which cannot be mapped
+            return _fits(content)
+    except ValueError:  # an empty file, which cannot be mapped
         return False
 
 
-def _place(content: mmap.mmap) -> int:
+def _fits(content: Content) -> bool:
+    try:
+        start = _place(content)
+    except UnsealedError:
+        return False
+    return content[start : start + len(_BLANK)] == _digest(content, start)
+
+
+def _place(content: Content) -> int:
     found = content.rfind(_MARK)
     if found < 0:
         raise UnsealedError("no room for a seal")
     return found + len(_MARK)
 
 
-def _digest(content: mmap.mmap, start: int) -> bytes:
+def _digest(content: Content, start: int) -> bytes:
     digest = hashlib.sha256()
     with memoryview(content) as view:
         digest.update(view[:start])

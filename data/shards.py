@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,22 +19,32 @@ import pyarrow.parquet as pq
 from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
-from data.commits import retrying_commit, signed
+from data.commits import file_paths, retrying_commit, signed
 from data.content import digest_of_ids
-from data.lake import Lake, Snapshot, file_paths
-from data.schemas import SCHEMA_VERSION, embedding_schema
+from data.schemas import SHARD_VERSION, embedding_schema
 from data.seals import BLANK_SEAL, is_sealed, seal
-from data.storage import replacing
+from data.stores import readable, store_of
 from data.versions import ready_table
 from latentlake.errors import ShardError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from data.lake import Lake, Snapshot
 
 ROW_GROUP_ROWS = 16384
 """Measured at 384 dimensions: groups of 16k rows read fastest, 1.1 GB/s plain and uncompressed."""
 
 _FOOTER = b"latentlake"
+_FOOTER_FIELDS = {
+    "space": str,
+    "fingerprint": str,
+    "dim": int,
+    "metric": str,
+    "content_digest": str,
+    "rejected": list,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,7 @@ def shard_name(space: SpaceId, content_ids: Sequence[str]) -> str:
 
 
 def write_shard(
-    path: Path,
+    path: Path | str,
     space: SpaceId,
     content_ids: Sequence[str],
     vectors: npt.NDArray[np.float32],
@@ -98,7 +108,7 @@ def write_shard(
     """Write one shard whole or not at all.
 
     Args:
-        path: where it goes; its name comes from `shard_name`.
+        path: where it goes, on this machine or an `s3://` URL; its name comes from `shard_name`.
         space: recorded in the footer.
         content_ids: one a row.
         vectors: (rows, dim) float32, finite.
@@ -116,7 +126,7 @@ def write_shard(
     if not np.isfinite(vectors).all():
         raise ShardError(str(path), "vectors are not finite: the encoder is at fault")
     footer = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SHARD_VERSION,
         "space": space.name,
         "fingerprint": space.fingerprint,
         "dim": space.dim,
@@ -137,57 +147,68 @@ def write_shard(
         ],
         schema=schema.with_metadata({_FOOTER: json.dumps(footer, sort_keys=True).encode()}),
     )
-    with replacing(path, "shard") as temporary:
-        with pq.ParquetWriter(
-            temporary,
-            table.schema,
-            use_dictionary=False,
-            compression="none",
-            write_statistics=["content_id"],
-        ) as writer:
-            writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-            writer.add_key_value_metadata(BLANK_SEAL)
-        seal(temporary)
-    return ShardReceipt(path.name, len(content_ids), path.stat().st_size, tuple(rejected))
+    store, name = store_of(path)
+    with store.writing(name, "shard") as temporary:
+        _write_sealed(table, temporary)
+        size_bytes = temporary.stat().st_size
+    return ShardReceipt(PurePath(name).name, len(content_ids), size_bytes, tuple(rejected))
 
 
-def read_footer(path: Path) -> dict[str, Any]:
+def _write_sealed(table: pa.Table, path: Path) -> None:
+    with pq.ParquetWriter(
+        path,
+        table.schema,
+        use_dictionary=False,
+        compression="none",
+        write_statistics=["content_id"],
+    ) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+        writer.add_key_value_metadata(BLANK_SEAL)
+    seal(path)
+
+
+def read_footer(path: Path | str) -> dict[str, Any]:
     """Return what a shard says of itself.
 
     Raises:
         ShardError: no Parquet file, no footer of ours, or one of another schema version.
     """
     footer = raw_footer(path)
-    if footer["schema_version"] != SCHEMA_VERSION:
-        raise ShardError(
-            str(path),
-            f"schema version {footer['schema_version']}, this code reads {SCHEMA_VERSION}",
-        )
+    version = footer["schema_version"]
+    if version != SHARD_VERSION:
+        raise ShardError(str(path), f"schema version {version}, this code reads {SHARD_VERSION}")
+    for name, expected in _FOOTER_FIELDS.items():
+        if not isinstance(footer.get(name), expected):
+            raise ShardError(str(path), f"its footer is damaged: no {name}")
     return footer
 
 
-def raw_footer(path: Path) -> dict[str, Any]:
+def raw_footer(path: Path | str) -> dict[str, Any]:
     """Return what a shard says of itself, whatever its schema version.
 
     Raises:
         ShardError: no Parquet file, or no footer of ours.
     """
     try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowInvalid, OSError) as error:
+        metadata = pq.read_schema(readable(path)).metadata or {}
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ShardError(str(path), f"not a whole Parquet file: {error}") from None
     if _FOOTER not in metadata:
         raise ShardError(str(path), "no footer of latentlake")
     try:
-        footer: dict[str, Any] = json.loads(metadata[_FOOTER])
-    except ValueError as error:
+        footer: Any = json.loads(metadata[_FOOTER])
+    except (ValueError, RecursionError) as error:
         raise ShardError(str(path), f"its footer is damaged: {error}") from None
-    return footer
+    if not isinstance(footer, dict) or not isinstance(footer.get("schema_version"), int):
+        raise ShardError(str(path), "its footer is damaged: no schema version")
+    return dict(footer)
 
 
-def finished_shard(path: Path, space: SpaceId) -> ShardReceipt | None:
+def finished_shard(path: Path | str, space: SpaceId) -> ShardReceipt | None:
     """Return the receipt of a shard that an earlier run finished, or None if it must be written."""
-    if not path.is_file():
+    store, name = store_of(path)
+    size_bytes = store.size(name)
+    if size_bytes is None:
         return None
     try:
         footer = read_footer(path)
@@ -197,9 +218,9 @@ def finished_shard(path: Path, space: SpaceId) -> ShardReceipt | None:
         return None
     if not is_sealed(path):
         return None
-    rows = pq.read_metadata(path).num_rows
+    rows = pq.read_metadata(readable(path)).num_rows
     rejected = tuple(Rejected(*parts) for parts in footer["rejected"])
-    return ShardReceipt(path.name, rows, path.stat().st_size, rejected, reused=True)
+    return ShardReceipt(PurePath(name).name, rows, size_bytes, rejected, reused=True)
 
 
 def register_shards(
@@ -212,12 +233,11 @@ def register_shards(
     Returns:
         How many shards were new.
     """
-    folder = lake.root / space.folder
     schema = Schema.from_arrow(embedding_schema(space.dim))
 
     def commit() -> int:
-        table = ready_table(folder, embedding_schema(space.dim))
-        known = {Path(uri).name for uri in table.file_uris()}
+        table = ready_table(lake.store, space.folder, embedding_schema(space.dim))
+        known = {PurePath(uri).name for uri in table.file_uris()}
         fresh = [receipt for receipt in receipts if receipt.rows and receipt.name not in known]
         if not fresh:
             return 0
@@ -240,7 +260,7 @@ def register_shards(
         )
         return len(fresh)
 
-    return retrying_commit(commit, "shards")
+    return retrying_commit(commit, "shards", lake.uri)
 
 
 def shard_paths(lake: Lake, space: SpaceId, snapshot: Snapshot | None = None) -> list[str]:
@@ -253,5 +273,7 @@ def shard_paths(lake: Lake, space: SpaceId, snapshot: Snapshot | None = None) ->
 
 def embedded_ids(paths: Iterable[str]) -> pa.ChunkedArray:
     """Return the content ids of shards, in order of file and row."""
-    columns = [pq.read_table(path, columns=["content_id"])["content_id"] for path in paths]
+    columns = [
+        pq.read_table(readable(path), columns=["content_id"])["content_id"] for path in paths
+    ]
     return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())

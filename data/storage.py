@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.disk import writing_to
@@ -12,7 +15,6 @@ from latentlake.commit_points import reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @contextmanager
@@ -76,6 +78,16 @@ def name_folder(work: Path, final: Path, what: str) -> None:
         work.replace(final)
         sync(final.parent)
     reach(f"{what} named")
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a folder among the system's temporary ones, removed at the end."""
+    work = Path(tempfile.mkdtemp(prefix="latentlake-"))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _temporary(path: Path) -> Path:

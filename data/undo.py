@@ -6,6 +6,8 @@ that is found by somebody else is that of a stage that died: the tables go back 
 before anything else is written or published, and the stage is done again.
 
 There is one writer (`data.locking`), so whatever was committed since the note is the dead stage's.
+On S3, where a writer may lose its lock without knowing, the note's name carries the lock's epoch
+(`data.stores.leases`): a note that comes too late is nobody's.
 """
 
 from __future__ import annotations
@@ -13,24 +15,22 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from deltalake import DeltaTable
-
+from data.commits import open_to_write, retrying_call, signed
 from data.disk import writing_to
-from data.storage import replacing, sync
 from latentlake.commit_points import reach
 from latentlake.errors import LakeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from data.lake import Lake
 
 logger = logging.getLogger(__name__)
 NOTE_NAME: Final = "undo.json"
-_under_way: set[Path] = set()
+_under_way: set[str] = set()
 
 
 @contextmanager
@@ -46,20 +46,19 @@ def whole_or_undone(lake: Lake, stage: str) -> Iterator[None]:
     Raises:
         RuntimeError: inside or beside another such block, whose commits this one would take back.
     """
-    if lake.root in _under_way:
-        raise RuntimeError(f"{lake.root}: {stage} begins while another stage is under way")
+    if lake.uri in _under_way:
+        raise RuntimeError(f"{lake.uri}: {stage} begins while another stage is under way")
     undo_unfinished(lake)
     note = {"stage": stage, "versions": lake.versions()}
-    with replacing(lake.root / NOTE_NAME, "undo note") as temporary:
-        temporary.write_text(json.dumps(note, indent=1), "utf-8")
-    _under_way.add(lake.root)
+    lake.store.write(_note_name(lake), json.dumps(note, indent=1).encode(), "undo note")
+    _under_way.add(lake.uri)
     try:
         yield
     except BaseException:
         _try_to_undo(lake)
         raise
     finally:
-        _under_way.discard(lake.root)
+        _under_way.discard(lake.uri)
     _forget(lake)
     reach("stage ended")
 
@@ -75,20 +74,21 @@ def undo_unfinished(lake: Lake) -> str | None:
     Raises:
         LakeError: the note is not readable, or names a version that is gone.
     """
-    path = lake.root / NOTE_NAME
+    name = _note_name(lake)
     try:
-        note: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        note: dict[str, Any] = json.loads(lake.store.read(name))
         stage, versions = str(note["stage"]), dict(note["versions"])
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise LakeError(f"{path}: not readable as a note of ours ({error}).") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        place = lake.store.address(name)
+        raise LakeError(f"{place}: not readable as a note of ours ({error}).") from None
     for folder, version in lake.versions().items():
         # A table that the stage made has its empty first version to go back to.
         goal = versions.get(folder, 0)
         if version != goal:
-            with writing_to(lake.root / folder):
-                DeltaTable(str(lake.root / folder)).restore(goal)
+            with writing_to(lake.store.address(folder)):
+                retrying_call(partial(_restore, lake, folder, goal), folder, lake.uri)
             reach("table restored")
     _forget(lake)
     logger.info("unfinished stage undone", extra={"stage": stage})
@@ -96,14 +96,38 @@ def undo_unfinished(lake: Lake) -> str | None:
     return stage
 
 
+def become_writer(lake: Lake) -> None:
+    """Undo what the last writer left unfinished; from now on this process's own note counts.
+
+    Raises:
+        LakeError: the last note is not readable, or names a version that is gone.
+        WriterLostError: another writer has taken over.
+    """
+    undo_unfinished(lake)
+    lake.store.confirm_writer()
+    current = _note_name(lake)
+    late = [n for n in lake.store.names("") if n.startswith("undo-") and n != current]
+    lake.store.delete(late)
+
+
+def _restore(lake: Lake, folder: str, version: int) -> None:
+    table = open_to_write(lake.store, folder)
+    if table is not None:
+        table.restore(version, commit_properties=signed("undo"))
+
+
 def _try_to_undo(lake: Lake) -> None:
     """Undo after an error; on a full disk that fails too, and is then left to the next writer."""
     try:
         undo_unfinished(lake)
     except Exception:  # noqa: BLE001  the first error is the one to tell
-        logger.warning("%s: an unfinished stage could not be undone yet", lake.root)
+        logger.warning("%s: an unfinished stage could not be undone yet", lake.uri)
 
 
 def _forget(lake: Lake) -> None:
-    (lake.root / NOTE_NAME).unlink()
-    sync(lake.root)
+    lake.store.delete([_note_name(lake)])
+
+
+def _note_name(lake: Lake) -> str:
+    epoch = lake.store.epoch
+    return f"undo-{epoch:09d}.json" if epoch else NOTE_NAME

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from data.content import digest_of_ids
 from data.shards import ROW_GROUP_ROWS, embedded_ids
+from data.stores import readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +54,7 @@ class ShardVectors:
         """Yield (at most `rows`, dim) float32 in row order."""
         start = 0
         for path in self.paths:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(readable(path)) as file:
                 for batch in file.iter_batches(min(rows, ROW_GROUP_ROWS), columns=["vector"]):
                     used = self.used[start : start + batch.num_rows]
                     start += batch.num_rows
@@ -69,7 +70,7 @@ class ShardVectors:
         found: dict[str, npt.NDArray[np.float32]] = {}
         wanted = pa.array(content_ids, pa.string())
         for path in self.paths:
-            table = pq.read_table(path, filters=pc.field("content_id").isin(wanted))
+            table = pq.read_table(readable(path), filters=pc.field("content_id").isin(wanted))
             vectors = vectors_of(table["vector"].combine_chunks(), self.dim)
             found = dict(zip(table["content_id"].to_pylist(), vectors, strict=True)) | found
         rows = [found[content_id] for content_id in content_ids]

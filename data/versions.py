@@ -11,9 +11,9 @@ from data.schemas import SCHEMA_VERSION
 from latentlake.errors import SchemaVersionError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pyarrow as pa
+
+    from data.stores import Store
 
 TABLE_PROPERTIES: Final[dict[str, str | None]] = {"delta.enableExpiredLogCleanup": "false"}
 """Snapshots pin versions of tables. By default a checkpoint drops the log of versions older than 30
@@ -21,22 +21,25 @@ days, and with it every snapshot of that age; here `vacuum` decides, and nothing
 
 
 def ready_table(
-    folder: Path, columns: pa.Schema, partitions: list[str] | None = None
+    store: Store, folder: str, columns: pa.Schema, partitions: list[str] | None = None
 ) -> DeltaTable:
     """Open a Delta table to write to it, creating it where it is missing.
 
     Raises:
         SchemaVersionError: the table has another layout than this code's.
+        WriterLostError: this process is no longer the store's writer.
     """
     table = DeltaTable.create(
-        str(folder),
+        store.address(folder),
         schema=Schema.from_arrow(columns),
         mode="ignore",
         partition_by=partitions,
         description=describe_version(),
         configuration=TABLE_PROPERTIES,
+        storage_options=store.delta_options,
     )
-    require_version(str(folder), described_version(table.metadata().description))
+    store.require_writer()  # after the table was opened: see `data.stores.leases`
+    require_version(store.address(folder), described_version(table.metadata().description))
     return table
 
 

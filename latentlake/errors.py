@@ -13,6 +13,9 @@
     │   ├── LakeNotWritableError        its disk is full, over quota or read-only
     │   ├── SchemaVersionError          the lake's layout is older or newer than this code's
     │   ├── ShardError                  a shard's footer, schema or digest is wrong
+    │   ├── WriterLostError             another writer took the lake over from this one
+    │   ├── StoreError                  S3 refused: no such bucket, no permission
+    │   │   └── StoreUnavailableError   S3 did not answer, however often it was asked
     │   └── SpaceMismatchError          two models would meet in one space
     └── QueryError                      a search or SQL statement that cannot be answered
 
@@ -127,6 +130,36 @@ class ShardError(LakeError):
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"{path}: {reason}")
+
+
+class WriterLostError(LakeError):
+    """Another writer took the lake over, because this one did not renew its lease in time."""
+
+    def __init__(self, root: str, lease_s: float) -> None:
+        self.root, self.lease_s = root, lease_s
+        super().__init__(
+            f"{root}: another writer has taken over. This one did not renew its lease for "
+            f"{lease_s:.0f} s: it was suspended, or cut off from S3. Run the same command again."
+        )
+
+
+class StoreError(LakeError):
+    """S3 refused a request for a reason that trying again does not change."""
+
+    def __init__(self, place: str, reason: str, remedy: str = "") -> None:
+        self.place, self.reason = place, reason
+        way_out = remedy or "Check the bucket's name, its region and what your credentials allow."
+        super().__init__(f"{place}: S3 says {reason}. {way_out}")
+
+
+class StoreUnavailableError(StoreError):
+    """S3 gave no usable answer within all tries; nothing is half done, so run again."""
+
+    def __init__(self, place: str, reason: str, tries: int) -> None:
+        self.tries = tries
+        super().__init__(
+            place, f"{reason}, {tries} times", "It may pass: run the same command again."
+        )
 
 
 class SpaceMismatchError(LakeError):

@@ -40,7 +40,9 @@ class _Table(BaseModel):
 class LakeSettings(_Table):
     """Where the lake is."""
 
-    root: str = Field("lake", description="The lake's folder; relative to latentlake.toml.")
+    root: str = Field(
+        "lake", description="A folder, relative to latentlake.toml, or s3://bucket/prefix."
+    )
 
 
 class SourceSettings(_Table):
@@ -50,7 +52,7 @@ class SourceSettings(_Table):
     kind: Literal["images", "text"] = Field(description="What its items are.")
     uri: str = Field(
         description="A folder (any nesting), a glob, or a file: tar (WebDataset), Parquet, CSV, "
-        "JSONL, plain text; .gz and .zst too. Relative to latentlake.toml."
+        "JSONL, plain text; .gz and .zst too. Relative to latentlake.toml, or an s3:// URL."
     )
     text: str | None = Field(None, description="The column or JSON key that holds the text.")
     image: str | None = Field(None, description="The Parquet column that holds the image's bytes.")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("flows", "tasks", "models", "data", "latentlake")
 FOLDERS = {*PACKAGES, "deployments", "tests", "benchmarks", "docs"}
-OPTIONAL = {"faiss", "dask", "distributed", "prefect_dask", "s3fs", "openvino"}
+OPTIONAL = {"faiss", "dask", "distributed", "prefect_dask", "botocore", "fsspec", "openvino"}
 """What an extra brings: a module that needs one of these may be missing it, and nothing else."""
 HEAVY = ("torch", "prefect", "faiss", "gensim", "sklearn", "scipy")
 

@@ -34,7 +34,7 @@ def resolve_snapshot(lake: Lake, name: str) -> Snapshot:
         SchemaVersionError: the snapshot's tables have another layout than this code's.
     """
     snapshot = find_snapshot(lake, name)
-    where = f"{lake.root}, snapshot {snapshot.number}"
+    where = f"{lake.uri}, snapshot {snapshot.number}"
     require_version(where, snapshot.schema_version)
     return snapshot
 
@@ -43,7 +43,7 @@ def find_snapshot(lake: Lake, name: str) -> Snapshot:
     """Return the snapshot that a name means, whatever the layout of its tables."""
     numbers = lake.snapshots()
     if not numbers:
-        raise LakeNotFoundError(str(lake.root))
+        raise LakeNotFoundError(lake.uri)
     if _NUMBER.fullmatch(name):
         if int(name) not in numbers:
             raise QueryError(f"no snapshot {name}. {_extent(lake, numbers)}")

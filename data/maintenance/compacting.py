@@ -18,7 +18,7 @@ import logging
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +26,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 from deltalake.transaction import AddAction, RemoveAction
 
-from data.commits import retrying_commit, signed
+from data.commits import open_to_write, retrying_commit, signed
 from data.content import digest_of_ids
 from data.schemas import SCHEMA_VERSION, TABLES
 from data.shards import (
@@ -41,11 +40,14 @@ from data.shards import (
     shard_paths,
     write_shard,
 )
+from data.stores import readable
 from data.vectors import vectors_of
 from latentlake.errors import ShardError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from deltalake import DeltaTable
 
     from data.lake import Lake
 
@@ -77,7 +79,7 @@ class Compaction:
 class _Group:
     """Shards that stand next to each other, and which of their rows stay."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[str, ...]
     stays: tuple[npt.NDArray[np.bool_], ...]
 
     @property
@@ -105,14 +107,14 @@ def compact_space(
     Raises:
         ShardError: a shard belongs to another space, or cannot be read.
     """
-    paths = [Path(path) for path in shard_paths(lake, space)]
+    paths = shard_paths(lake, space)
     stays, folded, dropped = _stays(paths, used)
     groups = [group for group in _groups(paths, stays, target_rows) if not group.is_finished]
     if not groups:
         return Compaction()
     receipts = [join_shards(lake, space, group.paths, group.stays) for group in groups]
     written = [receipt for receipt in receipts if receipt is not None]
-    gone = [path for group in groups for path in group.paths]
+    gone = [PurePath(path).name for group in groups for path in group.paths]
     if not exchange_shards(lake, space, gone, written, run_id):
         return Compaction()  # another compaction was first
     return Compaction(len(gone), len(written), folded, dropped)
@@ -126,10 +128,12 @@ def compact_tables(lake: Lake, run_id: str) -> dict[str, int]:
     """
     lost = {}
     for name in TABLES:
-        table = lake.delta(f"tables/{name}")
+        folder = f"tables/{name}"
+        table = lake.delta(folder)
         if table is None or len(table.file_uris()) < FEW_FILES * _partitions(table):
             continue
-        metrics = retrying_commit(partial(_optimise, table, run_id), "compacted table")
+        optimise = partial(_optimise, lake, folder, run_id)
+        metrics = retrying_commit(optimise, "compacted table", lake.uri)
         if metrics["numFilesRemoved"]:
             lost[name] = int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
     return lost
@@ -139,8 +143,10 @@ def _partitions(table: DeltaTable) -> int:
     return max(1, len(table.partitions())) if table.metadata().partition_columns else 1
 
 
-def _optimise(table: DeltaTable, run_id: str) -> dict[str, int]:
-    table.update_incremental()
+def _optimise(lake: Lake, folder: str, run_id: str) -> dict[str, int]:
+    table = open_to_write(lake.store, folder)
+    if table is None:
+        return {"numFilesRemoved": 0, "numFilesAdded": 0}
     metrics: dict[str, int] = table.optimize.compact(commit_properties=signed(run_id))
     return metrics
 
@@ -148,7 +154,7 @@ def _optimise(table: DeltaTable, run_id: str) -> dict[str, int]:
 def join_shards(
     lake: Lake,
     space: SpaceId,
-    paths: Sequence[Path],
+    paths: Sequence[str],
     stays: Sequence[npt.NDArray[np.bool_]],
     footers: Sequence[dict[str, Any]] | None = None,
 ) -> ShardReceipt | None:
@@ -171,18 +177,18 @@ def join_shards(
     footers = footers or [read_footer(path) for path in paths]
     for path, mask, footer in zip(paths, stays, footers, strict=True):
         if footer["fingerprint"] != space.fingerprint:
-            raise ShardError(str(path), f"of space {footer['fingerprint']}: 'latentlake verify'")
+            raise ShardError(path, f"of space {footer['fingerprint']}: 'latentlake verify'")
         encoder = encoder or footer["encoder"]
         rejected += [Rejected(*bad) for bad in footer["rejected"]]
-        table = pq.read_table(path, columns=["content_id", "vector"])
+        table = pq.read_table(readable(path), columns=["content_id", "vector"])
         ids += table["content_id"].filter(pa.array(mask)).to_pylist()
         parts.append(vectors_of(table["vector"], space.dim)[mask])
     if not ids:
         return None
     digest = digest_of_ids([space.fingerprint, str(SCHEMA_VERSION), *ids])
-    name = f"{paths[0].stem[:_PREFIX_CHARACTERS]}-{digest}"
+    name = f"{PurePath(paths[0]).stem[:_PREFIX_CHARACTERS]}-{digest}"
     return write_shard(
-        lake.root / space.folder / f"{name}.parquet",
+        lake.store.address(f"{space.folder}/{name}.parquet"),
         space,
         ids,
         np.concatenate(parts),
@@ -192,9 +198,16 @@ def join_shards(
 
 
 def exchange_shards(
-    lake: Lake, space: SpaceId, gone: Sequence[Path], written: Sequence[ShardReceipt], run_id: str
+    lake: Lake, space: SpaceId, gone: Sequence[str], written: Sequence[ShardReceipt], run_id: str
 ) -> bool:
     """Take shards out of a space's table and put others in, in one commit.
+
+    Args:
+        lake: where the space is.
+        space: which.
+        gone: names of the shards to take out.
+        written: the shards to put in.
+        run_id: recorded in the commit.
 
     Returns:
         False, with nothing committed, if one of the shards is not there any more.
@@ -202,11 +215,13 @@ def exchange_shards(
     now_ms = int(time.time() * 1000)
 
     def commit() -> bool:
-        table = DeltaTable(str(lake.root / space.folder))
-        if not {path.name for path in gone} <= {Path(uri).name for uri in table.file_uris()}:
-            return False
+        table = open_to_write(lake.store, space.folder)
+        held = {PurePath(uri).name for uri in table.file_uris()} if table else set()
+        if table is None or not set(gone) <= held:
+            # Where the answer to this very commit was lost, it has been done.
+            return bool(written) and {receipt.name for receipt in written} <= held
         actions: list[AddAction | RemoveAction] = [
-            RemoveAction(path.name, data_change=False, deletion_timestamp=now_ms) for path in gone
+            RemoveAction(name, data_change=False, deletion_timestamp=now_ms) for name in gone
         ]
         actions += [
             AddAction(
@@ -227,15 +242,15 @@ def exchange_shards(
         )
         return True
 
-    return retrying_commit(commit, "compacted shards")
+    return retrying_commit(commit, "compacted shards", lake.uri)
 
 
 def _stays(
-    paths: Sequence[Path], used: pa.Array | None
+    paths: Sequence[str], used: pa.Array | None
 ) -> tuple[list[npt.NDArray[np.bool_]], int, int]:
     """Return a mask over each shard's rows, how many rows stood twice, and how many are unused."""
-    lengths = [pq.read_metadata(path).num_rows for path in paths]
-    ids = embedded_ids(map(str, paths)).combine_chunks()
+    lengths = [pq.read_metadata(readable(path)).num_rows for path in paths]
+    ids = embedded_ids(paths).combine_chunks()
     _, first = np.unique(ids.to_numpy(zero_copy_only=False), return_index=True)
     stays = np.zeros(len(ids), bool)
     stays[first] = True
@@ -248,7 +263,7 @@ def _stays(
 
 
 def _groups(
-    paths: Sequence[Path], stays: Sequence[npt.NDArray[np.bool_]], target_rows: int
+    paths: Sequence[str], stays: Sequence[npt.NDArray[np.bool_]], target_rows: int
 ) -> Iterator[_Group]:
     """Join neighbours as long as they fit into one shard."""
     group: _Group | None = None

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from data.catalog import current_spaces
 from data.schemas import TABLES, embedding_schema
 from data.shards import shard_paths
+from data.stores import open_dataset, readable
 from data.vectors import ShardVectors, open_vectors
 from latentlake.errors import QueryError, nearest_hint
 
@@ -45,7 +46,7 @@ def read_rows(lake: Lake, name: str, snapshot: Snapshot) -> pa.RecordBatchReader
         if not files:
             return columns.empty_table().to_reader()
         partitioning = _HIVE if TABLES[name].per_space else None
-        dataset = ds.dataset(files, schema=columns, format="parquet", partitioning=partitioning)
+        dataset = open_dataset(files, columns, partitioning)
         batches = dataset.to_batches(batch_size=_BATCH_ROWS, columns=columns.names)
         return pa.RecordBatchReader.from_batches(columns, batches)
     space = _space(lake, name, snapshot)
@@ -111,7 +112,7 @@ def _space(lake: Lake, name: str, snapshot: Snapshot) -> SpaceId:
 def _embeddings(vectors: ShardVectors, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     start = 0
     for path in vectors.paths:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(readable(path)) as file:
             for batch in file.iter_batches(_BATCH_ROWS, columns=schema.names):
                 used = pa.array(vectors.used[start : start + batch.num_rows])
                 start += batch.num_rows

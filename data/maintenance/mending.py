@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 import pyarrow as pa
@@ -50,10 +49,8 @@ def mend(lake: Lake, mends: Iterable[Mend], run_id: str) -> bool:
 def _drop(lake: Lake, shard: DropShard, run_id: str) -> bool:
     for space in current_spaces(lake).values():
         if space.id.folder == shard.folder:
-            dropped = exchange_shards(lake, space.id, [Path(shard.name)], [], run_id)
-            path = lake.root / shard.folder / shard.name
-            if path.is_file():
-                path.replace(path.with_name(f"_tmp-damaged-{path.name}"))
+            dropped = exchange_shards(lake, space.id, [shard.name], [], run_id)
+            lake.store.put_aside(f"{shard.folder}/{shard.name}")
             return _forget(lake, space.id.name, run_id) or dropped
     return False
 

@@ -8,25 +8,27 @@ already is recognised and passed over. The version in a table's description is r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 
-from data.commits import retrying_commit, signed
-from data.lake import file_paths
+from data.commits import file_paths, open_to_write, retrying_commit, signed
 from data.maintenance.compacting import exchange_shards, join_shards
-from data.schemas import SCHEMA_VERSION, TABLES
+from data.schemas import SCHEMA_VERSION, SHARD_VERSION, TABLES
 from data.shards import SpaceId, raw_footer
+from data.stores import open_dataset, readable
 from data.versions import TABLE_PROPERTIES, describe_version, described_version
 from latentlake.errors import LakeError, SchemaVersionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from deltalake import DeltaTable
 
     from data.lake import Lake
 
@@ -40,7 +42,8 @@ class Migration:
     Attributes:
         summary: what it does, for a person.
         rows: turns the rows of a table, by its name and with its old columns, into new ones.
-        footer: turns a shard's footer into a new one; shards are written anew and sealed.
+        footer: turns a shard's footer into a new one; where its SHARD_VERSION is older than this
+            code's, a shard is written anew and sealed.
     """
 
     summary: str
@@ -57,6 +60,11 @@ MIGRATIONS: Final[dict[int, Migration]] = {
     0: Migration(
         "the column 'at' becomes 'recorded_at'; shards are sealed; logs of old versions are kept",
         _rows_from_0,
+        lambda footer: footer,
+    ),
+    1: Migration(
+        "'files' gets the column 'etag'; shards stay as they are",
+        lambda name, rows: rows,  # noqa: ARG005  a column that is missing is null
         lambda footer: footer,
     ),
 }
@@ -84,7 +92,10 @@ def plan_migration(lake: Lake) -> list[Step]:
     """
     steps = []
     for folder in lake.table_folders():
-        found = _version(DeltaTable(str(lake.root / folder)))
+        table = lake.delta(folder)
+        if table is None:
+            continue
+        found = described_version(table.metadata().description)
         if found > SCHEMA_VERSION:
             raise SchemaVersionError(folder, found, SCHEMA_VERSION)
         if found < SCHEMA_VERSION:
@@ -120,9 +131,11 @@ def _migrate_rows(lake: Lake, step: Step, name: str, run_id: str) -> None:
     if name not in TABLES:
         raise LakeError(f"{step.folder}: no table that this version knows.")
     schema = TABLES[name]
-    path = str(lake.root / step.folder)
-    table = DeltaTable(path)
-    if pa.schema(table.schema()).names != schema.columns.names:
+
+    def commit() -> None:
+        table = _table(lake, step.folder)
+        if pa.schema(table.schema()).names == schema.columns.names:
+            return
         rows = _read(table, _HIVE if schema.per_space else None)
         for migration in _between(step.found):
             rows = migration.rows(name, rows)
@@ -134,25 +147,25 @@ def _migrate_rows(lake: Lake, step: Step, name: str, run_id: str) -> None:
             partition_by=["space"] if schema.per_space else None,
             commit_properties=signed(run_id),
         )
-    _raise_version(path, run_id)
+
+    retrying_commit(commit, "migrated rows", lake.uri)
+    _raise_version(lake, step.folder, run_id)
 
 
 def _migrate_shards(lake: Lake, step: Step, name: str, fingerprint: str, run_id: str) -> None:
     """Write every shard anew under a name of its own: Delta's log holds sizes, snapshots names."""
-    folder = lake.root / step.folder
-    paths = [Path(path) for path in file_paths(DeltaTable(str(folder)))]
-    for path in paths:
+    for path in file_paths(_table(lake, step.folder)):
         footer = raw_footer(path)
-        if footer["schema_version"] == SCHEMA_VERSION:
+        if footer["schema_version"] == SHARD_VERSION:
             continue
         for migration in _between(int(footer["schema_version"])):
             footer = migration.footer(footer)
         space = SpaceId(name, fingerprint, footer["dim"], footer["metric"])
-        everything = np.ones(pq.read_metadata(path).num_rows, bool)
+        everything = np.ones(pq.read_metadata(readable(path)).num_rows, bool)
         written = join_shards(lake, space, [path], [everything], footers=[footer])
         if written is not None:
-            exchange_shards(lake, space, [path], [written], run_id)
-    _raise_version(str(folder), run_id)
+            exchange_shards(lake, space, [PurePath(path).name], [written], run_id)
+    _raise_version(lake, step.folder, run_id)
 
 
 def _read(table: DeltaTable, partitioning: ds.Partitioning | None) -> pa.Table:
@@ -160,8 +173,7 @@ def _read(table: DeltaTable, partitioning: ds.Partitioning | None) -> pa.Table:
     files = file_paths(table)
     if not files:
         return columns.empty_table()
-    dataset = ds.dataset(files, schema=columns, format="parquet", partitioning=partitioning)
-    return dataset.to_table()
+    return open_dataset(files, columns, partitioning).to_table()
 
 
 def _fitted(rows: pa.Table, columns: pa.Schema) -> pa.Table:
@@ -180,15 +192,18 @@ def _between(found: int) -> Iterator[Migration]:
     return (MIGRATIONS[version] for version in range(found, SCHEMA_VERSION))
 
 
-def _version(table: DeltaTable) -> int:
-    return described_version(table.metadata().description)
+def _table(lake: Lake, folder: str) -> DeltaTable:
+    table = open_to_write(lake.store, folder)
+    if table is None:
+        raise LakeError(f"{lake.store.address(folder)}: no table any more.")
+    return table
 
 
-def _raise_version(path: str, run_id: str) -> None:
+def _raise_version(lake: Lake, folder: str, run_id: str) -> None:
     def commit() -> None:
-        table = DeltaTable(path)
+        table = _table(lake, folder)
         properties = {key: str(value) for key, value in TABLE_PROPERTIES.items()}
         table.alter.set_table_properties(properties, commit_properties=signed(run_id))
         table.alter.set_table_description(describe_version(), commit_properties=signed(run_id))
 
-    retrying_commit(commit, "migrated table")
+    retrying_commit(commit, "migrated table", lake.uri)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from data.lake import file_paths
+from data.commits import file_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from data.lake import Lake, Snapshot
 
@@ -22,7 +20,7 @@ class Needs:
     """What must stay.
 
     Attributes:
-        files: real paths of the Delta tables' files.
+        files: the Delta tables' files, by name under the root.
         folders: indexes and models, under the root.
     """
 
@@ -42,9 +40,8 @@ def gather_needs(lake: Lake, kept: Sequence[Snapshot], young: float) -> Needs:
         tables = [lake.delta(folder, version) for version in sorted(versions)]
         for table in (*tables, lake.delta(folder)):
             if table is not None:
-                files.update(map(os.path.realpath, file_paths(table)))
-        root = lake.root / folder
-        files.update(os.path.realpath(root / path) for path in _lately_touched(root, young))
+                files.update(f"{folder}/{name}" for name in file_names(table))
+        files.update(f"{folder}/{name}" for name in _lately_touched(lake, folder, young))
     folders: set[str] = set()
     for snapshot in (*kept, None):
         for row in lake.read("builds", snapshot=snapshot, columns=["details"]).to_pylist():
@@ -55,12 +52,12 @@ def gather_needs(lake: Lake, kept: Sequence[Snapshot], young: float) -> Needs:
     return Needs(frozenset(files), frozenset(folders))
 
 
-def _lately_touched(table: Path, young: float) -> Iterator[str]:
+def _lately_touched(lake: Lake, table: str, young: float) -> Iterator[str]:
     """Yield the files that commits since a time have put into a table or taken out of it."""
-    for path in (table / "_delta_log").glob("*.json"):
-        if path.stat().st_mtime <= young:
+    for found in lake.store.files(f"{table}/_delta_log"):
+        if not found.name.endswith(".json") or found.modified_ns <= young * 1e9:
             continue
-        for line in path.read_text("utf-8").splitlines():
+        for line in lake.store.read(found.name).splitlines():
             action = json.loads(line)
             for kind in ("add", "remove"):
                 if kind in action:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from deltalake import DeltaTable
-
-from data.commits import retrying_commit, signed
+from data.commits import open_to_write, retrying_commit, signed
 from data.undo import whole_or_undone
 from data.versions import require_version
 
@@ -37,7 +35,7 @@ def restore_tables(lake: Lake, snapshot: Snapshot, run_id: str) -> int:
     Raises:
         SchemaVersionError: the snapshot's tables have another layout than this code's.
     """
-    require_version(f"{lake.root}, snapshot {snapshot.number}", snapshot.schema_version)
+    require_version(f"{lake.uri}, snapshot {snapshot.number}", snapshot.schema_version)
     changed = [
         folder
         for folder in lake.versions()
@@ -62,10 +60,12 @@ def _files(lake: Lake, folder: str, snapshot: Snapshot | None = None) -> set[str
 
 def _restore(lake: Lake, folder: str, version: int | None, run_id: str) -> None:
     def commit() -> None:
-        table = DeltaTable(str(lake.root / folder))
+        table = open_to_write(lake.store, folder)
+        if table is None:
+            return
         if version is None:
             table.delete(commit_properties=signed(run_id))
         else:
             table.restore(version, commit_properties=signed(run_id))
 
-    retrying_commit(commit, "restored table")
+    retrying_commit(commit, "restored table", lake.uri)

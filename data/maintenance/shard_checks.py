@@ -14,12 +14,12 @@ from data.maintenance.findings import MEND, RUN, DropShard, Finding
 from data.schemas import embedding_schema
 from data.seals import is_sealed
 from data.shards import read_footer
+from data.stores import readable, store_of
 from data.vectors import vectors_of
 from latentlake.errors import LakeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from data.lake import Lake, Snapshot
     from data.shards import SpaceId
@@ -44,13 +44,13 @@ def check_shards(lake: Lake, space: SpaceId, snapshot: Snapshot) -> Iterator[Fin
     for name, rows in zip(
         actions["path"].to_pylist(), actions["num_records"].to_pylist(), strict=True
     ):
-        path = lake.root / space.folder / name
+        path = lake.store.address(f"{space.folder}/{name}")
         problem = _problem(path, space, rows)
         if problem is not None:
             subject = f"{space.folder}/{name}"
             yield Finding(subject, problem, _ENCODE_AGAIN, DropShard(space.folder, name))
         else:
-            seen.append(pq.read_table(path, columns=["content_id"])["content_id"])
+            seen.append(pq.read_table(readable(path), columns=["content_id"])["content_id"])
     ids = pa.chunked_array([chunk for column in seen for chunk in column.chunks], pa.string())
     twice = len(ids) - pc.count_distinct(ids).as_py()
     if twice:
@@ -61,9 +61,10 @@ def check_shards(lake: Lake, space: SpaceId, snapshot: Snapshot) -> Iterator[Fin
         )
 
 
-def _problem(path: Path, space: SpaceId, rows: int) -> str | None:
+def _problem(path: str, space: SpaceId, rows: int) -> str | None:
     """Return what is wrong with a shard, the deepest reason first, or None."""
-    if not path.is_file():
+    store, name = store_of(path)
+    if store.size(name) is None:
         return "the file is missing"
     try:
         footer = read_footer(path)
@@ -72,7 +73,7 @@ def _problem(path: Path, space: SpaceId, rows: int) -> str | None:
             return wrong
         if not is_sealed(path):
             return "the seal is broken: a byte of the file has changed since it was written"
-        return _rows_problem(pq.read_table(path), footer, space, rows)
+        return _rows_problem(pq.read_table(readable(path)), footer, space, rows)
     except LakeError as error:
         return str(error).removeprefix(f"{path}: ")
     except (pa.ArrowException, OSError, KeyError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
 import duckdb
@@ -12,10 +11,11 @@ import pyarrow.parquet as pq
 from deltalake.exceptions import DeltaError
 
 from data.catalog import CATALOG_NAME
-from data.lake import file_paths
+from data.commits import file_names, file_paths
 from data.maintenance.findings import MEND, RUN, Finding, ForgetBuilds, RenewCatalog
 from data.schemas import SCHEMA_VERSION, TABLES
 from data.shards import shard_paths
+from data.stores import is_remote, readable
 from data.versions import described_version
 from latentlake.errors import LakeError
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _RESTORE: Final = "'latentlake restore NUMBER' with a sound snapshot makes that one current."
 _REBUILD: Final = f"{MEND} forgets what was built, then {RUN} builds it again."
+
+_UNREADABLE: Final = (
+    f"it cannot be read any more: 'latentlake vacuum --keep-runs N' drops it. {_RESTORE}"
+)
 
 _REFERENCES: Final = {
     "neighbours": (("content_id", "content"), ("neighbours", "content")),
@@ -40,6 +44,7 @@ _REFERENCES: Final = {
 
 def check_snapshots(lake: Lake) -> Iterator[Finding]:
     """Parse every snapshot, and look whether its versions and their files are there."""
+    held: dict[str, set[str]] = {}
     for number in lake.snapshots():
         subject = f"snapshot {number}"
         try:
@@ -48,7 +53,11 @@ def check_snapshots(lake: Lake) -> Iterator[Finding]:
             yield Finding(subject, str(error), f"remove the file; {_RESTORE}")
             continue
         for folder, version in snapshot.versions.items():
-            yield from _check_version(lake, f"{subject}, {folder}", folder, version)
+            if folder not in held:
+                held[folder] = {found.name for found in lake.store.files(folder)}
+            missing = _missing_files(lake, folder, version, held[folder])
+            if missing is not None:
+                yield Finding(f"{subject}, {folder}", missing, _UNREADABLE)
 
 
 def check_tables(lake: Lake, snapshot: Snapshot) -> Iterator[Finding]:
@@ -102,44 +111,46 @@ def check_references(lake: Lake, snapshot: Snapshot, space: SpaceId) -> Iterator
 def check_catalog(lake: Lake, snapshot: Snapshot) -> Iterator[Finding]:
     """Open `catalog.duckdb` as any client would."""
     remedy = f"{MEND} writes it anew, and so does {RUN}."
-    path = lake.root / CATALOG_NAME
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with (
+            lake.store.reading(CATALOG_NAME) as path,
+            duckdb.connect(str(path), read_only=True) as connection,
+        ):
             row = connection.execute("SELECT number, root FROM snapshot").fetchone()
-            connection.execute("SELECT count(*) FROM items").fetchone()
-    except duckdb.Error as error:
+            if not is_remote(lake.uri):  # there a client needs an extension, which may be missing
+                connection.execute("SELECT count(*) FROM items").fetchone()
+    except (duckdb.Error, OSError) as error:
         reason = " ".join(str(error).split())
         yield Finding(CATALOG_NAME, f"cannot be used: {reason}", remedy, RenewCatalog())
         return
-    if row != (snapshot.number, str(lake.root.absolute())):
+    if row != (snapshot.number, lake.uri):
         problem = f"shows snapshot {row[0] if row else None}, the last one is {snapshot.number}"
         yield Finding(CATALOG_NAME, problem, remedy, RenewCatalog())
 
 
-def _check_version(lake: Lake, subject: str, folder: str, version: int) -> Iterator[Finding]:
-    remedy = f"it cannot be read any more: 'latentlake vacuum --keep-runs N' drops it. {_RESTORE}"
+def _missing_files(lake: Lake, folder: str, version: int, held: set[str]) -> str | None:
+    """Say what a version of a table lacks of the files that are held, or None."""
     try:
         table = lake.delta(folder, version)
-        paths = file_paths(table) if table else []
+        names = file_names(table) if table else []
     except (DeltaError, OSError) as error:
         reason = " ".join(str(error).split())
-        yield Finding(subject, f"version {version} cannot be opened: {reason}", remedy)
-        return
-    missing = [path for path in paths if not os.path.isfile(path)]  # noqa: PTH113  many paths
-    if missing:
-        first = os.path.basename(missing[0])  # noqa: PTH119
-        yield Finding(subject, f"{len(missing)} files of it are missing, {first} first", remedy)
+        return f"version {version} cannot be opened: {reason}"
+    missing = [name for name in names if f"{folder}/{name}" not in held]
+    if not missing:
+        return None
+    return f"{len(missing)} files of it are missing, {missing[0].rpartition('/')[2]} first"
 
 
 def _count_rows(path: str) -> int:
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(readable(path)) as file:
         return sum(batch.num_rows for batch in file.iter_batches())
 
 
 def _embedded(lake: Lake, snapshot: Snapshot, space: SpaceId) -> Iterator[pa.Array]:
     for path in shard_paths(lake, space, snapshot):
         try:
-            yield from pq.read_table(path, columns=["content_id"])["content_id"].chunks
+            yield from pq.read_table(readable(path), columns=["content_id"])["content_id"].chunks
         except (pa.ArrowException, OSError):
             continue
 

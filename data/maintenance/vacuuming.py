@@ -8,23 +8,24 @@ at is what latentlake itself writes under the root, by name; symbolic links are 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from data.lake import snapshot_name
 from data.maintenance.needs import Needs, gather_needs
-from data.storage import sync
 from latentlake.errors import LakeNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from data.lake import Lake, Snapshot
+    from data.stores import Store, StoredFile
 
-_TABLES: Final = ("tables/*", "embeddings/*/*")
+_OURS: Final = ("tables", "embeddings", "indexes", "models", "work", "snapshots")
+_FOLDERS: Final = {"indexes": ("index", 4), "models": ("model", 3)}
+"""Where whole folders are needed or not: what they hold, and how deep they lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def kept_snapshots(lake: Lake, retention: Retention, now: datetime) -> list[Snap
     """
     snapshots = [lake.any_snapshot(number) for number in lake.snapshots()]
     if not snapshots:
-        raise LakeNotFoundError(str(lake.root))
+        raise LakeNotFoundError(lake.uri)
     rules = []
     if retention.keep_runs is not None:
         last = {snapshot.number for snapshot in snapshots[-max(1, retention.keep_runs) :]}
@@ -93,74 +94,58 @@ def plan_vacuum(lake: Lake, retention: Retention, now: datetime) -> list[Removal
     young = now.timestamp() - retention.grace_hours * 3600
     needs = gather_needs(lake, kept, young)
     numbers = {snapshot.number for snapshot in kept}
-    expired = [number for number in lake.snapshots() if number not in numbers]
-    root = lake.root
-    found = chain(
-        (("snapshot", root / "snapshots" / f"{number:012d}.json") for number in expired),
-        ((kind, path) for kind, path in _unneeded(root, needs) if _is_older(path, young)),
-    )
-    return [
-        Removal(kind, path.relative_to(root).as_posix(), path.lstat().st_size)
-        for kind, path in found
+    sizes = {found.name: found.size_bytes for found in lake.store.files("snapshots")}
+    expired = [
+        Removal("snapshot", snapshot_name(number), sizes.get(snapshot_name(number), 0))
+        for number in lake.snapshots()
+        if number not in numbers
+    ]
+    return expired + [
+        Removal(kind, found.name, found.size_bytes)
+        for kind, found in _unneeded(lake.store, needs)
+        if found.modified_ns <= young * 1e9
     ]
 
 
 def carry_out(lake: Lake, removals: Sequence[Removal]) -> None:
     """Remove what was planned, in its order; folders that become empty go with it."""
-    snapshots = [removal for removal in removals if removal.kind == "snapshot"]
-    for removal in snapshots:
-        (lake.root / removal.path).unlink(missing_ok=True)
-    if snapshots:
-        sync(lake.root / "snapshots")  # gone for good before the first of its files goes
-    for removal in removals:
-        path = lake.root / removal.path
-        path.unlink(missing_ok=True)
-        _remove_empty(path.parent, lake.root)
+    snapshots = [removal.path for removal in removals if removal.kind == "snapshot"]
+    lake.store.delete(snapshots)  # gone for good before the first of their files goes
+    lake.store.delete([removal.path for removal in removals if removal.kind != "snapshot"])
 
 
-def _unneeded(root: Path, needs: Needs) -> Iterator[tuple[str, Path]]:
-    for table in chain.from_iterable(root.glob(pattern) for pattern in _TABLES):
-        kind = "shard" if table.parent.parent.name == "embeddings" else "table"
-        for path in _files([table]):
-            if "_delta_log" in path.parts or _is_temporary(path):
-                continue
-            if path.suffix == ".parquet" and os.path.realpath(path) not in needs.files:
-                yield kind, path
-    for kind, pattern in (("index", "indexes/*/*/*"), ("model", "models/*/*")):
-        for folder in root.glob(pattern):
-            if folder.relative_to(root).as_posix() not in needs.folders:
-                yield from ((kind, path) for path in _files([folder]) if not _is_temporary(path))
-    yield from (("plan", path) for path in _files([root / "work"]) if not _is_temporary(path))
-    ours = [root / name for name in ("tables", "embeddings", "indexes", "models", "work")]
-    leftovers = chain(_files([*ours, root / "snapshots"]), root.glob("_tmp-*"))
-    yield from (("temporary", path) for path in leftovers if _is_temporary(path))
+def _unneeded(store: Store, needs: Needs) -> Iterator[tuple[str, StoredFile]]:
+    for first in _OURS:
+        for found in store.files(first):
+            kind = _kind(PurePosixPath(found.name), needs)
+            if kind is not None:
+                yield kind, found
+    for name in store.names(""):
+        if name.startswith("_tmp-"):
+            yield from (("temporary", found) for found in store.files("") if found.name == name)
 
 
-def _files(folders: Iterable[Path]) -> Iterator[Path]:
-    for folder in folders:
-        if folder.is_symlink():
-            continue
-        for place, _, names in os.walk(folder, followlinks=False):
-            yield from (Path(place, name) for name in sorted(names))
+def _kind(path: PurePosixPath, needs: Needs) -> str | None:
+    """Say what a file is that nothing needs, or None if it stays."""
+    first = path.parts[0]
+    if _is_temporary(path):
+        return "temporary"
+    if first in _FOLDERS:
+        kind, depth = _FOLDERS[first]
+        is_held = len(path.parts) <= depth or "/".join(path.parts[:depth]) in needs.folders
+        return None if is_held else kind
+    if first == "work":
+        return "plan"
+    if first == "snapshots" or "_delta_log" in path.parts or path.suffix != ".parquet":
+        return None
+    if str(path) in needs.files:
+        return None
+    return "shard" if first == "embeddings" else "table"
 
 
-def _is_temporary(path: Path) -> bool:
+def _is_temporary(path: PurePosixPath) -> bool:
     """Say whether this is what a killed process left: see `data.storage` and index files."""
     name = path.name
     ours = name.startswith("_tmp-") or (name.startswith(".") and name.endswith(".tmp"))
     # delta-rs writes beside the target, under its name and a number.
     return ours or ".parquet#" in name or ("#" in name and path.parent.name == "_delta_log")
-
-
-def _is_older(path: Path, young: float) -> bool:
-    return path.is_file() and not path.is_symlink() and path.stat().st_mtime <= young
-
-
-def _remove_empty(folder: Path, root: Path) -> None:
-    """Remove a folder and those above it that are empty, down to the lake's own first level."""
-    while root not in (folder, folder.parent) and folder.parent.name != "tables":
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent

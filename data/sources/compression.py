@@ -8,6 +8,7 @@ import io
 import os
 import stat
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zstandard
@@ -16,9 +17,10 @@ from data.sources.formats import Compression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from _typeshed import WriteableBuffer
+
+    from data.sources.remote import RemoteFile
 
 # A zstd block of 4 bytes can hold 128 KiB, so a piece of 2 KiB unpacks to 64 MiB at the very worst.
 _ZSTD_PIECE_BYTES = 2048
@@ -27,12 +29,14 @@ _BUFFER_BYTES = 128 * 1024
 ByteStream = io.BufferedReader | gzip.GzipFile
 
 
-def open_regular(path: Path) -> io.BufferedReader:
-    """Open a regular file for reading; symbolic links are followed.
+def open_regular(path: Path | RemoteFile) -> io.BufferedReader:
+    """Open a regular file or an object for reading; symbolic links are followed.
 
     Raises:
         OSError: it is missing, unreadable, or a pipe, socket or device, which could block for ever.
     """
+    if not isinstance(path, Path):
+        return path.open()
     # Without O_NONBLOCK the opening of a pipe itself waits for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
@@ -43,7 +47,7 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 @contextmanager
-def open_stream(path: Path, compression: Compression) -> Iterator[ByteStream]:
+def open_stream(path: Path | RemoteFile, compression: Compression) -> Iterator[ByteStream]:
     """Open a file and unpack it while it is read.
 
     Reading yields everything before a damage, then raises OSError, EOFError or `zlib.error` (gzip).

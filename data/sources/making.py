@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from data.sources.formats import FileFormat
+    from data.sources.remote import RemoteFile
     from latentlake.settings import SourceSettings
 
 
@@ -27,13 +28,13 @@ class SourceFile:
     """A file to be read.
 
     Attributes:
-        path: where it is on disk.
+        path: where it is, on disk or on S3.
         file: what it is called in the source.
         format: how it is read.
         settings: the source's.
     """
 
-    path: Path
+    path: Path | RemoteFile
     file: str
     format: FileFormat
     settings: SourceSettings

@@ -90,21 +90,16 @@ class _TableReader:
     def _batches(self, group: int) -> Iterator[pa.RecordBatch]:
         key = [self._key] if self._key is not None else []
         columns = list(dict.fromkeys([self._payload, *key, *self._metadata]))
-        rows = self._batch_rows(group, columns)
         batches: Iterator[pa.RecordBatch] = self._table.iter_batches(
-            rows, row_groups=[group], columns=columns, use_threads=False
+            self._batch_rows(group), row_groups=[group], columns=columns, use_threads=False
         )
         return batches
 
-    def _batch_rows(self, group: int, columns: list[str]) -> int:
+    def _batch_rows(self, group: int) -> int:
+        # The sizes of single columns would be closer, but Arrow ends the whole process
+        # (std::terminate) where Python asks for a column's metadata and its statistics are damaged.
         found = self._table.metadata.row_group(group)
-        sizes = [found.column(at) for at in range(found.num_columns)]
-        wanted = sum(
-            column.total_uncompressed_size
-            for column in sizes
-            if any(column.path_in_schema.startswith(name) for name in columns)
-        )
-        each = max(1, wanted // max(1, found.num_rows))
+        each = max(1, found.total_byte_size // max(1, found.num_rows))
         return int(max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // each)))
 
     def _batch_records(self, batch: pa.RecordBatch, first: int) -> Iterator[Record | BadRecord]:

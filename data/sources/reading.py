@@ -11,7 +11,7 @@ import stat
 import tarfile
 import zlib
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
 from data.sources.csv_table import read_csv
@@ -56,7 +56,11 @@ class Source:
     """
 
     def __init__(
-        self, settings: SourceSettings, base: Path, single: str | None, walk: FolderWalk | None
+        self,
+        settings: SourceSettings,
+        base: PurePath,
+        single: str | None,
+        walk: FolderWalk | None,
     ) -> None:
         self.settings, self.base = settings, base
         self._single, self._walk = single, walk
@@ -111,7 +115,7 @@ class Source:
 
     def _entry(self, path: str) -> FileEntry | BadRecord:
         try:
-            found = (self.base / path).stat()
+            found = Path(self.base, path).stat()
         except OSError as error:
             return bad_record(file_name(path), None, "list", error)
         if not stat.S_ISREG(found.st_mode):
@@ -120,7 +124,7 @@ class Source:
         return FileEntry(file_name(path), found.st_size, found.st_mtime_ns)
 
     def _source_file(self, file: str) -> SourceFile:
-        path = path_of(self.base, file)
+        path = path_of(Path(self.base), file)
         found = format_of(path.name, self.settings.kind)
         if found is None:
             raise BadInputError(why_not(path.name, self.settings.kind))
@@ -132,17 +136,21 @@ def open_source(settings: SourceSettings, uri: str) -> Source:
 
     Args:
         settings: the source's.
-        uri: its place, absolute: a folder, a glob or a file. A place that exists is meant as it
-            stands, even with wildcards in its name.
+        uri: its place, absolute or an `s3://` URL: a folder, a glob or a file. A place that exists
+            is meant as it stands, even with wildcards in its name.
 
     Raises:
         SourceError: the place does not exist or cannot be listed, a single file is of no use for
             this kind of source, or the encoding is unknown.
     """
-    if "://" in uri:
-        raise SourceError(settings.name, f"'{uri}': only local places can be read")
     if not is_encoding(settings.encoding):
         raise SourceError(settings.name, f"unknown encoding '{settings.encoding}'")
+    if uri.startswith("s3://"):
+        from data.sources.remote import open_remote
+
+        return open_remote(settings, uri)
+    if "://" in uri:
+        raise SourceError(settings.name, f"'{uri}': only local places and s3:// can be read")
     try:
         return _open_local(settings, uri)
     except (OSError, ValueError) as error:
@@ -207,6 +215,9 @@ def _stage(error: BaseException) -> Stage:
 
 def _size_bytes(source: SourceFile | None) -> int | None:
     try:
-        return source.path.stat().st_size if source else None
+        if source is None:
+            return None
+        path = source.path
+        return path.stat().st_size if isinstance(path, Path) else path.size_bytes()
     except OSError:
         return None

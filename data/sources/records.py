@@ -35,11 +35,13 @@ class FileEntry:
         file: its path relative to the source's base, '/' separated; see `names` for odd bytes.
         size_bytes: its size.
         modified_at: nanoseconds since the epoch.
+        etag: on S3, what changes whenever the bytes do.
     """
 
     file: str
     size_bytes: int
     modified_at: int
+    etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from data.sources.formats import Compression
+    from data.sources.remote import RemoteFile
 
 TOO_LONG = "\udfff\n"
 """Stands for a line of more than `MAX_TEXT_CHARS` characters."""
@@ -59,7 +60,9 @@ def is_encoding(name: str) -> bool:
 
 
 @contextmanager
-def open_text(path: Path, compression: Compression, encoding: str) -> Iterator[io.TextIOWrapper]:
+def open_text(
+    path: Path | RemoteFile, compression: Compression, encoding: str
+) -> Iterator[io.TextIOWrapper]:
     """Open a file as text; a byte order mark wins over "utf-8" and is not part of the text.
 
     Raises:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 State = Literal["ok", "warn", "fail"]
 
 _LIBRARIES: Final = ("pyarrow", "duckdb", "deltalake", "prefect", "torch", "gensim")
-_EXTRAS: Final = {"prefect-dask": "dask", "s3fs": "s3"}
+_EXTRAS: Final = {"prefect-dask": "dask", "botocore": "s3"}
 _INSTALL: Final = "pip install -c constraints.txt -e '.[cpu]' in the checkout"
 
 
@@ -239,7 +239,7 @@ def _lake(settings: Settings) -> Check:
         return Check(
             "lake", "fail", f"{root}: {message}", "restore its files, or run into a new root"
         )
-    if not os.access(root, os.W_OK):
+    if "://" not in root and not os.access(root, os.W_OK):
         return Check("lake", "warn", f"{root}: read-only", "runs will not be able to write")
     return Check("lake", "ok", f"{root}: snapshot {snapshot.number}, {counted:,} items")
 

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from latentlake.cli.terminal import json_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -22,7 +24,7 @@ def write_json(
     """Write an array of objects, one a line."""
     separator = b"[\n"
     for row in plain_rows(reader, json_columns):
-        stream.write(separator + json.dumps(row, ensure_ascii=False, allow_nan=False).encode())
+        stream.write(separator + json_text(row).encode())
         separator = b",\n"
     stream.write(b"[]\n" if separator == b"[\n" else b"\n]\n")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from latentlake.cli.terminal import shown
 from latentlake.errors import LatentlakeError, nearest_hint
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class RefusedError(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print the message on one line."""
-        click.echo(f"latentlake: {' '.join(self.message.split())}", err=True, file=file)
+        click.echo(f"latentlake: {shown(' '.join(self.message.split()))}", err=True, file=file)
 
 
 class LazyGroup(click.Group):

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from latentlake.cli.tables import Column, layout
+from latentlake.cli.terminal import shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,7 +108,7 @@ def overview(lake: Reading) -> Overview:
         counted = lake.rows(f"SELECT count(DISTINCT content_id) FROM embeddings_{row[0]}")  # noqa: S608
         spaces.append(SpaceState(*_short_floats((*row, *counted[0]))))
     return Overview(
-        root=str(lake.lake.root.absolute()),
+        root=lake.lake.uri,
         snapshot=lake.snapshot.number,
         at=lake.snapshot.at,
         run_id=lake.snapshot.run_id,
@@ -138,7 +139,7 @@ def figures(seen: Overview) -> pa.Table:
 def overview_text(seen: Overview) -> str:
     """Write the figures for a reader."""
     when = seen.at.replace("T", " ").replace("+00:00", "Z")
-    head = f"Lake {seen.root}\nSnapshot {seen.snapshot} of {when}, run {seen.run_id}\n"
+    head = f"Lake {shown(seen.root)}\nSnapshot {seen.snapshot} of {when}, run {seen.run_id}\n"
     parts = [head, _sources_text(seen.sources)]
     if seen.quarantine:
         parts.append(_quarantine_text(seen.quarantine))
@@ -190,7 +191,7 @@ def _space_text(space: SpaceState) -> str:
         lines += [
             f"  duplicates  {near}",
             f"  clusters    {space.clusters:,}",
-            f"  oddest      {space.oddest or '-'}",
+            f"  oddest      {shown(space.oddest or '-')}",
         ]
     else:
         lines.append("  reports     none yet: latentlake report")

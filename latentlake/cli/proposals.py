@@ -71,11 +71,11 @@ def propose(folder: Path) -> list[Proposal]:
     tables: list[Path] = []
     for path in islice(_files(folder), LOOK_AT):
         inside = path.relative_to(folder)
-        top = inside.parts[0] if len(inside.parts) > 1 else "."
+        top = inside.parts[0] if len(inside.parts) > 1 and _is_text(inside.parts[0]) else "."
         as_text = format_of(path.name, "text")
         if format_of(path.name, "images") is not None and path.suffix.lower() != ".parquet":
             images[top] += 1
-        elif as_text is not None and as_text.container in _TABLES:
+        elif as_text is not None and as_text.container in _TABLES and _is_text(str(inside)):
             tables.append(path)
         elif as_text is not None and path.suffix.lower() in (".txt", ".text"):
             notes[top] += 1
@@ -204,13 +204,23 @@ _RUN = """\
 
 def _source_text(source: Proposal) -> str:
     lines = ["[[sources]]", f'name = "{source.name}"', f'kind = "{source.kind}"']
-    lines.append(f"uri = {json.dumps(source.uri, ensure_ascii=False)}")
+    lines.append(f"uri = {_quoted(source.uri)}")
     if source.kind == "text":
         if source.text:
-            lines.append(f"text = {json.dumps(source.text, ensure_ascii=False)}")
+            lines.append(f"text = {_quoted(source.text)}")
         if source.key:
-            lines.append(f"key = {json.dumps(source.key, ensure_ascii=False)}")
+            lines.append(f"key = {_quoted(source.key)}")
     return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """Write a TOML string, which is one of JSON but for the character U+007F."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether TOML can hold a name; the bytes of one on disk need not be UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -256,6 +266,11 @@ def _is_key(table: pa.Table, column: str) -> bool:
 def _uri(folder: Path, place: Path) -> str:
     whole = place.resolve()
     base = folder.resolve()
+    if not _is_text(str(place)):
+        raise ConfigError(
+            f"{str(place)!a}: TOML cannot write this name, whose bytes are no UTF-8. Rename it, "
+            "or read the folder that it is in: the names of files inside a source may be any."
+        )
     return whole.relative_to(base).as_posix() if whole.is_relative_to(base) else whole.as_posix()
 
 

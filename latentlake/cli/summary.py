@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from latentlake.cli.tables import Column, layout
+from latentlake.cli.terminal import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,7 @@ def print_outcome(outcome: Outcome, timing: Timing, *, hints: bool = True) -> No
 def print_errors(outcome: Outcome) -> None:
     """Print a line for every stage that was refused."""
     for error in outcome.errors:
-        click.echo(f"latentlake: {' '.join(error.split())}", err=True)
+        click.echo(f"latentlake: {shown(' '.join(error.split()))}", err=True)
 
 
 def quarantine_line(count: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from math import isfinite
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
+
+from latentlake.cli.terminal import shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +21,6 @@ LIST_VALUES: Final = 12
 """Longer lists of numbers are vectors: a table shows how they begin and how long they are."""
 _LEAST_WIDTH: Final = 10
 _GAP: Final = 2
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ class Column:
 
 
 def print_table(
-    reader: pa.RecordBatchReader, shown: tuple[str, ...] | None, note: str, stream: IO[bytes]
+    reader: pa.RecordBatchReader, names: tuple[str, ...] | None, note: str, stream: IO[bytes]
 ) -> None:
     """Print rows as a table; on a terminal it is cut to fit, elsewhere nothing is."""
     on_terminal = stream.isatty()
     table, more = _read(reader, TERMINAL_ROWS if on_terminal else None)
-    if shown is not None:
-        table = table.select(list(shown))
+    if names is not None:
+        table = table.select(list(names))
     columns = [
         text_column(name, column)
         for name, column in zip(table.column_names, table.columns, strict=True)
@@ -76,6 +76,10 @@ def layout(columns: list[Column], width: int | None, *, is_bold: bool = False) -
         width: cells to fit into, or None for no limit.
         is_bold: whether the heading is set in bold type.
     """
+    columns = [
+        Column(shown(column.name), [shown(text) for text in column.texts], column.is_number)
+        for column in columns
+    ]
     widths = _fitted([column.width for column in columns], width)
     if widths is None:
         return _records(columns, width or 0)
@@ -115,7 +119,7 @@ def cell_text(value: Any) -> str:
         return _list_text(value)
     if isinstance(value, float):
         return f"{value:.4g}"
-    return _CONTROL.sub(" ", value if isinstance(value, str) else str(value))
+    return shown(value if isinstance(value, str) else str(value))
 
 
 def cells(text: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +27,7 @@ from data.shards import (
     shard_paths,
     write_shard,
 )
-from data.storage import replacing
+from data.stores import readable
 from data.undo import whole_or_undone
 from latentlake.errors import BadInputError, EncodeError
 from latentlake.progress import report_progress
@@ -39,7 +38,6 @@ from tasks.stages.spaces import active_items, live_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from data.catalog import SpaceRow
     from data.lake import Lake
@@ -58,7 +56,7 @@ class ShardGroup:
     """Shards that one task encodes: they share files, which are then streamed once.
 
     Attributes:
-        plan: the plan's file.
+        plan: the plan's file, by its name in the lake.
         first: row of the plan where the group begins.
         rows: how many rows it has.
         shards: their names, in order.
@@ -101,10 +99,10 @@ def plan_embedding(lake: Lake, settings: Settings, space: SpaceRow) -> EmbedPlan
     rows = settings.run.shard_rows
     chunks = [refs[start : start + rows] for start in range(0, len(refs), rows)]
     names = [shard_name(space.id, [ref.content_id for ref in chunk]) for chunk in chunks]
-    path = _work(lake, space) / f"{names[0]}-{len(names)}.plan"
-    with replacing(path, "plan") as temporary:
+    name = f"{_work(space)}/{names[0]}-{len(names)}.plan"
+    with lake.store.writing(name, "plan") as temporary:
         pq.write_table(_plan_table(names, chunks), temporary)
-    return EmbedPlan(tuple(_groups(str(path), names, chunks)), len(refs))
+    return EmbedPlan(tuple(_groups(name, names, chunks)), len(refs))
 
 
 def encode_group(
@@ -114,9 +112,10 @@ def encode_group(
 
     Safe to repeat: a shard is written whole, under a name that its plan determines.
     """
-    plan = pq.read_table(group.plan).slice(group.first, group.rows).to_pylist()
-    folder = lake.root / space.id.folder
-    receipts = {name: finished_shard(folder / name, space.id) for name in group.shards}
+    stored = readable(lake.store.address(group.plan))
+    plan = pq.read_table(stored).slice(group.first, group.rows).to_pylist()
+    folder = lake.store.address(space.id.folder)
+    receipts = {name: finished_shard(f"{folder}/{name}", space.id) for name in group.shards}
     todo: dict[str, list[ContentRef]] = {name: [] for name in group.shards if not receipts[name]}
     for row in plan:
         name = row.pop("shard")
@@ -136,7 +135,7 @@ def encode_group(
             # Without those that have gone it is another shard: under the planned name it would
             # count as finished, and they could never come back.
             receipts[name] = write_shard(
-                folder / shard_name(space.id, encoded.taken),
+                f"{folder}/{shard_name(space.id, encoded.taken)}",
                 space.id,
                 encoded.content_ids,
                 encoded.vectors,
@@ -157,10 +156,10 @@ def commit_embedding(
     with whole_or_undone(lake, f"embed {space.id.name}") if receipts else nullcontext():
         settled = settle_refusals(lake, space, rejected, run_id)
         fresh = register_shards(lake, space.id, receipts, run_id)
-    for receipt in receipts:
-        if not receipt.rows:  # all were rejected: the quarantine knows, no table names the file
-            (lake.root / space.id.folder / receipt.name).unlink(missing_ok=True)
-    shutil.rmtree(_work(lake, space), ignore_errors=True)
+    # Where all were rejected the quarantine knows, and no table names the file.
+    empty = [f"{space.id.folder}/{receipt.name}" for receipt in receipts if not receipt.rows]
+    lake.store.delete(empty)
+    lake.store.delete_folder(_work(space))
     encoded = sum(receipt.rows for receipt in receipts)
     counts = {
         "pending": plan.pending,
@@ -287,5 +286,5 @@ def _plan_table(names: list[str], chunks: list[list[ContentRef]]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=_PLAN)
 
 
-def _work(lake: Lake, space: SpaceRow) -> Path:
-    return lake.root / "work" / space.id.name / space.id.fingerprint
+def _work(space: SpaceRow) -> str:
+    return f"work/{space.id.name}/{space.id.fingerprint}"

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.disk import writing_to
-from data.storage import replacing
 from latentlake.errors import LakeError, SpaceMismatchError
 from models.indexes.build import BuiltIndex, build_index
 from models.indexes.vector_index import VectorIndex
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
 INDEX_FILE = "index.faiss"
 CONTENTS_FILE = "contents.parquet"
-_REVISION = 1
+_REVISION = 2
 """Raise it when the same vectors should get another index."""
 
 
@@ -63,15 +61,22 @@ def stored_index(
     build = last_build(lake, "index", space, snapshot)
     if build is None:
         return None
-    folder = lake.root / json.loads(build["details"])["path"]
-    index = VectorIndex.load(folder / INDEX_FILE)
+    folder = str(json.loads(build["details"])["path"])
+    try:
+        with lake.store.reading(f"{folder}/{INDEX_FILE}") as path:
+            index = VectorIndex.load(path)
+        with lake.store.reading(f"{folder}/{CONTENTS_FILE}") as path:
+            contents = pq.read_table(path)["content_id"].combine_chunks()
+    except FileNotFoundError as error:
+        raise LakeError(f"{error}: cannot be read, it is missing.") from None
     if index.fingerprint != space.id.fingerprint:
+        version = folder.rpartition("/")[2]
         raise SpaceMismatchError(
-            space.id.name, index.fingerprint, space.id.fingerprint, f"index {folder.name}"
+            space.id.name, index.fingerprint, space.id.fingerprint, f"index {version}"
         )
-    contents = pq.read_table(folder / CONTENTS_FILE)["content_id"].combine_chunks()
     if len(contents) != index.rows:
-        raise LakeError(f"{folder}: {index.rows} vectors but {len(contents)} contents.")
+        place = lake.store.address(folder)
+        raise LakeError(f"{place}: {index.rows} vectors but {len(contents)} contents.")
     return index, contents
 
 
@@ -79,17 +84,14 @@ def _stored(
     lake: Lake, space: SpaceRow, vectors: ShardVectors, built: BuiltIndex, run_id: str
 ) -> Built:
     path = f"indexes/{space.id.name}/{space.id.fingerprint}/{run_id}"
-    folder = lake.root / path
-    with replacing(folder / CONTENTS_FILE, "index contents") as temporary:
+    with lake.store.writing(f"{path}/{CONTENTS_FILE}", "index contents") as temporary:
         pq.write_table(pa.table({"content_id": vectors.content_ids}), temporary)
-    with writing_to(folder / INDEX_FILE):
-        built.index.save(folder / INDEX_FILE, space.id.fingerprint)
-    details = _details(built) | {
-        "path": path,
-        "size_bytes": (folder / INDEX_FILE).stat().st_size,
-    }
-    with replacing(folder / "index.json", "index details") as temporary:
-        temporary.write_text(json.dumps(details, indent=1), "utf-8")
+    with lake.store.writing(f"{path}/{INDEX_FILE}", "index") as temporary:
+        built.index.save(temporary, space.id.fingerprint)
+        size_bytes = temporary.stat().st_size
+    details = _details(built) | {"path": path, "size_bytes": size_bytes}
+    content = json.dumps(details, indent=1).encode()
+    lake.store.write(f"{path}/index.json", content, "index details")
     note = (
         f"{built.plan.factory}, recall@{built.recall.k} {built.recall.mean:.3f} "
         f"[{built.recall.low:.3f}, {built.recall.high:.3f}]"

@@ -232,6 +232,7 @@ class _Ingest:
             "file": entry.file,
             "size_bytes": entry.size_bytes,
             "modified_ns": entry.modified_at,
+            "etag": entry.etag,
             "reader": self._reader,
             "items": items,
             "quarantined": bad,

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from data.catalog import CATALOG_NAME, write_catalog
+from data.fencing import fence_tables
 from data.lake import Lake, Snapshot, table_of
-from data.leftovers import remove_leftovers
-from data.locking import sole_writer
-from data.undo import undo_unfinished
+from data.undo import become_writer, undo_unfinished
 from latentlake.errors import LatentlakeError
 
 if TYPE_CHECKING:
@@ -104,9 +103,11 @@ def writing(lake: Lake, command: str, *, wait: bool = True) -> Iterator[None]:
         LakeBusyError: another writer is at work, and `wait` is false.
         LakeNotWritableError: the lake is read-only.
     """
-    with sole_writer(lake.root, command, wait=wait):
-        remove_leftovers(lake.root)
-        undo_unfinished(lake)
+    with lake.store.sole_writer(command, wait=wait) as was_broken:
+        if was_broken:
+            fence_tables(lake)
+        lake.store.remove_leftovers()
+        become_writer(lake)
         yield
 
 
@@ -192,13 +193,15 @@ def _row(
 
 
 def _catalog_fits(lake: Lake, snapshot: Snapshot) -> bool:
-    path = lake.root / CATALOG_NAME
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with (
+            lake.store.reading(CATALOG_NAME) as path,
+            duckdb.connect(str(path), read_only=True) as connection,
+        ):
             row = connection.execute("SELECT number, root FROM snapshot").fetchone()
-    except duckdb.Error:
+    except (duckdb.Error, FileNotFoundError):
         return False
-    return row == (snapshot.number, str(lake.root.absolute()))
+    return row == (snapshot.number, lake.uri)
 
 
 def _version(distribution: str) -> str | None:

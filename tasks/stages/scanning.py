@@ -4,7 +4,7 @@ A file whose size and modification time are those of the last scan is not opened
 when they differ, when it was written so shortly before the last scan that a later write could
 hide behind the same time stamp, when the last scan lies in the future (the clock was set back, so
 time stamps may repeat), or when the reader or its settings have changed; then the contents' hashes
-decide.
+decide. On S3 the object's etag stands in the place of time stamps.
 """
 
 from __future__ import annotations
@@ -78,23 +78,33 @@ def scan_source(lake: Lake, name: str, source: Source, reader: str) -> Scan:
             entries[entry.file] = entry
     rows = lake.read("files", where=pc.field("source") == name).to_pylist()
     known = {row["file"]: row for row in rows}
-    past = {file: row for file, row in known.items() if row["scanned_ns"] <= started_ns}
-    stale = [e for e in entries.values() if not _is_settled(e, past.get(e.file), reader)]
+    stale = [
+        e for e in entries.values() if not _is_settled(e, known.get(e.file), reader, started_ns)
+    ]
     vanished = [file for file in known if file not in entries]
     return Scan(entries, unlisted, stale, vanished, known, started_ns)
 
 
-def _is_settled(entry: FileEntry, known: dict[str, Any] | None, reader: str) -> bool:
+def _is_settled(
+    entry: FileEntry, known: dict[str, Any] | None, reader: str, started_ns: int
+) -> bool:
     """Say whether a file need not be opened: nothing about it has changed since it was read."""
     if known is None or entry.size_bytes != known["size_bytes"]:
         return False
-    if entry.modified_at != known["modified_ns"]:
-        return False
-    if entry.modified_at > known["scanned_ns"] - RACY_NS:
+    if not _is_unchanged(entry, known, started_ns):
         return False
     settings, read_with = reader.split(".", maxsplit=1)[0], str(known["reader"])
     same_settings = settings == read_with.split(".", maxsplit=1)[0]
     return same_settings and (known["quarantined"] == 0 or reader == read_with)
+
+
+def _is_unchanged(entry: FileEntry, known: dict[str, Any], started_ns: int) -> bool:
+    if entry.etag is not None:
+        return bool(entry.etag == known["etag"])
+    scanned_ns: int = known["scanned_ns"]
+    if entry.modified_at != known["modified_ns"] or scanned_ns > started_ns:
+        return False
+    return entry.modified_at <= scanned_ns - RACY_NS
 
 
 def read_files(

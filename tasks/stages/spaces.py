@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,9 @@ import pyarrow.compute as pc
 
 from data.catalog import SpaceRow, current_spaces
 from data.content import content_id
-from data.disk import writing_to
 from data.lake import Lake, Snapshot, table_of
 from data.shards import shard_paths
-from data.storage import name_folder
+from data.stores.copies import cache_folder
 from data.vectors import ShardVectors, open_vectors
 from latentlake.errors import ConfigError, QueryError, SpaceMismatchError, nearest_hint
 from latentlake.progress import report_progress
@@ -51,7 +49,7 @@ def find_space(lake: Lake, settings: Settings, name: str) -> SpaceRow | None:
     if found is None or found.encoder != configured.encoder:
         return None
     fits = found.options == canonical_options(configured)
-    return found if fits and found.recipe == find_encoder(found.encoder).recipe() else None
+    return found if fits and found.recipe == _recipe(settings, configured) else None
 
 
 def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceRow:
@@ -78,7 +76,7 @@ def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceR
         "fingerprint": encoder.fingerprint,
         "encoder": configured.encoder,
         "options": options,
-        "recipe": entry.recipe(),
+        "recipe": _recipe(settings, configured),
         "modality": str(encoder.modality),
         "dim": encoder.dim,
         "metric": str(encoder.metric),
@@ -178,29 +176,20 @@ def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVecto
 def _train(lake: Lake, settings: Settings, name: str) -> str:
     """Train a space's encoder on its sources' present texts; return the model's folder."""
     configured = settings.space(name)
-    work = lake.root / "models" / name / "_training"
-    shutil.rmtree(work, ignore_errors=True)
     encoder_type = find_encoder(configured.encoder).load_type()
-    options = configured.options
-    if "path" in options:  # relative to the configuration, as every place in it
-        options = options | {"path": settings.resolve(str(options["path"]))}
-    with writing_to(work):
-        work.mkdir(parents=True)
+    options = _with_places(settings, configured.options)
+    with lake.store.scratch(f"models/{name}/_training") as work:
         encoder_type.train(
             _texts(lake, settings, name),
             parse_options(configured.encoder, options),
             work,
             lambda step, done: report_progress(f"train {name}: {step}", int(100 * done), 100, "%"),
         )
-    digest = content_id(
-        "".join(content_id(path.read_bytes()) for path in sorted(work.rglob("*")) if path.is_file())
-    )[:16]
-    final = lake.root / "models" / name / digest
-    if final.exists():
-        shutil.rmtree(work)
-    else:
-        name_folder(work, final, "model")
-    return final.relative_to(lake.root).as_posix()
+        made = (path for path in sorted(work.rglob("*")) if path.is_file())
+        digest = content_id("".join(content_id(path.read_bytes()) for path in made))[:16]
+        final = f"models/{name}/{digest}"
+        lake.store.publish(work, final, "model")
+    return final
 
 
 def _texts(lake: Lake, settings: Settings, name: str) -> Iterator[str]:
@@ -222,8 +211,36 @@ def _spec(
 ) -> EncoderSpec:
     return EncoderSpec(
         name=encoder,
-        options=options,
+        options=json.dumps(_with_places(settings, json.loads(options)), sort_keys=True),
         device=settings.run.device,
-        artefact=str(Path(lake.root, artefact)) if artefact else None,
+        artefact=str(lake.store.local_folder(artefact)) if artefact else None,
         threads=settings.run.thread_count,
+        engine=settings.run.engine,
+        cache=str(cache_folder()),
     )
+
+
+def _with_places(settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
+    """Make the path in an encoder's options absolute: it is relative to the configuration."""
+    path = options.get("path")
+    return options if path is None else options | {"path": settings.resolve(str(path))}
+
+
+def _recipe(settings: Settings, space: SpaceSettings) -> str:
+    """Name what decides the vectors, cheaply; weights in a folder by their files' sizes and times.
+
+    A trained encoder has read its path for good: what has become of it since does not count.
+    """
+    entry = find_encoder(space.encoder)
+    path = space.options.get("path")
+    if path is None or entry.trainable:
+        return entry.recipe()
+    folder = Path(settings.resolve(str(path)))
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    stamps = [(str(file.relative_to(folder)), *_stamp(file)) for file in files]
+    return f"{entry.recipe()} files={content_id(json.dumps(stamps))[:16]}"
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns

@@ -144,8 +144,8 @@ def test_numbers_stand_to_the_right_with_equal_decimals() -> None:
     text = written(lambda stream: print_table(table.to_reader(), None, "", stream)).decode()
     assert text == (
         "  id  similarity  at                    name\n"
-        "----  ----------  --------------------  -------\n"
-        "   7      0.9000  2026-01-02 03:04:05Z  a [31m\n"
+        "----  ----------  --------------------  ----------\n"
+        "   7      0.9000  2026-01-02 03:04:05Z  a\\x1b[31m\n"
         "1234      1.0000  NULL                  b\n"
     )
 

@@ -52,7 +52,8 @@ def test_sql_without_one_statement_is_wrong_usage(invoke: Invoke, arguments: lis
         ("SELEC 1", "syntax error"),
         ("SELECT uri::INT FROM items", "Could not convert string"),
         ("FROM read_text('/etc/hostname')", "Cannot access file"),
-        ("SET threads = 1", "locked"),
+        ("SET threads = 1", "only statements that read"),
+        ("COPY items TO 'items.csv'", "--output"),
     ],
 )
 @pytest.mark.parametrize("form", ["table", "json", "csv"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -91,6 +92,32 @@ def test_init_of_an_empty_folder_leaves_an_example(tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert "no source yet" in done.stdout
     assert load_settings(tmp_path / "new" / "latentlake.toml").sources == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["a\x7fb", "new\nline", "quote\"s'", "esc\x1b[31m", "t\\ab", "日本"]
+)
+def test_init_writes_any_name_of_a_folder(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "project"
+    (folder / name).mkdir(parents=True)
+    (folder / name / "a.jpg").write_bytes(b"x")
+    done = call("init", str(folder))
+    assert done.exit_code == 0, done.stderr
+    assert "\x1b" not in done.stdout
+    (source,) = load_settings(folder / "latentlake.toml").sources
+    assert source.uri == name
+
+
+def test_init_reads_a_folder_whose_name_is_no_text_from_the_one_above(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    (odd / "a.jpg").write_bytes(b"x")
+    assert call("init", str(tmp_path)).exit_code == 0
+    (source,) = load_settings(tmp_path / "latentlake.toml").sources
+    assert source.uri == "."
+    refused = call("init", str(tmp_path), "--images", str(odd), "--force")
+    assert refused.exit_code == 1
+    assert "TOML cannot write this name" in refused.stderr
 
 
 def test_a_column_belongs_to_a_text() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from latentlake.cli.options import examples, verbose_option
+from latentlake.cli.terminal import shown
 from latentlake.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _tell(lake: Reading) -> None:
     refused = lake.rows("SELECT source, uri, message FROM quarantine ORDER BY ALL")
     click.echo(f"\nIn the lake: {counted}. In quarantine, planted on purpose: {len(refused)}.")
     for source, uri, message in refused:
-        click.echo(f"  {source}: {uri}: {' '.join(message.split())}")
+        click.echo(f"  {source}: {shown(uri)}: {shown(message)}")
 
 
 def _ask(lake: Reading, question: str, sql: str) -> None:

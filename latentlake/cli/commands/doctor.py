@@ -9,6 +9,7 @@ import click
 
 from latentlake.cli.options import config_option, examples, output_options
 from latentlake.cli.output import Output, Result
+from latentlake.cli.terminal import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +47,7 @@ def _text(checks: list[Check]) -> str:
     for check in checks:
         mark, colour = _MARKS[check.state]
         mark = click.style(mark, fg=colour) if sys.stdout.isatty() else mark
-        lines.append(f"{mark}  {check.subject:<{width}}  {check.finding}")
+        lines.append(f"{mark}  {check.subject:<{width}}  {shown(check.finding)}")
         if check.remedy:
-            lines.append(f"{' ' * (width + 8)}-> {check.remedy}")
+            lines.append(f"{' ' * (width + 8)}-> {shown(check.remedy)}")
     return "\n".join(lines) + "\n"

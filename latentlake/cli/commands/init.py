@@ -44,6 +44,7 @@ def init(
         )
 
     from latentlake.cli.proposals import config_text, propose, proposed_images, proposed_text
+    from latentlake.cli.terminal import shown
     from latentlake.settings import CONFIG_NAME, load_settings
 
     path = folder / CONFIG_NAME
@@ -57,9 +58,9 @@ def init(
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(config_text(sources), "utf-8")
     load_settings(path)
-    click.echo(f"Wrote {path}:")
+    click.echo(f"Wrote {shown(str(path))}:")
     for source in sources:
-        click.echo(f"  {source.description}")
+        click.echo(f"  {shown(source.description)}")
     if sources:
         click.echo("Next: look it over, then 'latentlake run'.")
     else:

@@ -41,16 +41,18 @@ def sql(
 
     DuckDB answers, over the last snapshot or that of --as-of: views items, quarantine, duplicates,
     clusters, cluster_summary, anomalies, neighbours, indexes, spaces, runs, and embeddings_<space>
-    for each space. The connection reads the lake and nothing else. QUERY may be '-' for standard
-    input.
+    for each space. Only statements that read are run, and they see the lake alone. QUERY may be '-'
+    for standard input.
 
     CSV, JSON and Parquet are streamed, so a result may be larger than memory.
     """
     statement = _statement(query, file)
 
+    from data.statements import require_reading
     from latentlake.cli.reading import reading, result_of
 
     with reading(config, as_of) as lake:
+        require_reading(lake.connection, statement)
         relation = lake.connection.sql(statement)
         if relation is not None:
             output.write(result_of(relation))

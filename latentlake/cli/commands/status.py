@@ -10,6 +10,7 @@ import click
 
 from latentlake.cli.options import as_of_option, config_option, examples, output_options
 from latentlake.cli.output import Output, Result
+from latentlake.cli.terminal import json_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +47,7 @@ def status(as_of: str | None, config: Path | None, output: Output) -> None:
         case "table":
             output.write_text(overview_text(seen))
         case "json":
-            output.write_text(json.dumps([asdict(seen)], indent=1, ensure_ascii=False) + "\n")
+            output.write_text(json_text([asdict(seen)], indent=1) + "\n")
         case _:
             output.write(Result.of(figures(seen)))
 

@@ -98,6 +98,8 @@ def converted_model(network: Network, cache: Path | None) -> ov.Model:
             return _into_memory(_convert(network, Path(scratch)))
     kept = cache / f"{network.identity}-openvino-{metadata.version('openvino')}"
     if (kept / _MODEL).is_file():
+        with suppress(OSError):
+            kept.touch()  # what nobody has used for long may be removed from a cache
         return _into_memory(kept / _MODEL)
     try:
         cache.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,8 @@ from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.lake import file_paths, table_of
+from data.commits import file_paths
+from data.lake import table_of
 from data.maintenance.compacting import compact_space, compact_tables
 from data.maintenance.restoring import restore_tables
 from data.maintenance.vacuuming import Retention, carry_out, kept_snapshots, plan_vacuum

@@ -135,9 +135,9 @@ def test_places_that_cannot_be_listed(
         open_place(f"{tmp_path}/{uri}", kind, **settings)
 
 
-def test_remote_places_are_refused_clearly(open_place: Open) -> None:
-    with pytest.raises(SourceError, match="only local places"):
-        open_place("s3://bucket/photos", "images")
+def test_other_schemes_are_refused_clearly(open_place: Open) -> None:
+    with pytest.raises(SourceError, match="only local places and s3://"):
+        open_place("gs://bucket/photos", "images")
 
 
 def test_loops_of_links_end_and_a_linked_folder_is_read_once(

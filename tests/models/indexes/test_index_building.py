@@ -249,11 +249,20 @@ def test_a_file_with_a_hole_is_told_apart(saved: Path) -> None:
 
 def test_a_damaged_body_or_trailer_is_told_apart(saved: Path) -> None:
     content = saved.read_bytes()
-    saved.write_bytes(b"XXXX" + content[4:])
-    with pytest.raises(IndexFileError, match="FAISS cannot read it"):
-        VectorIndex.load(saved)
+    for at in (0, 4, 40, 500):  # among them the sizes that FAISS believes
+        saved.write_bytes(content[:at] + bytes([content[at] ^ 0x80]) + content[at + 1 :])
+        with pytest.raises(IndexFileError, match="a byte of it has changed"):
+            VectorIndex.load(saved)
     saved.write_bytes(content.replace(b'"metric": "cosine"', b'"metric": "cosmic"'))
     with pytest.raises(IndexFileError, match="trailer is damaged"):
+        VectorIndex.load(saved)
+
+
+@pytest.mark.parametrize("length", [0, 2**20 + 1, 2**62, 2**64 - 1])
+def test_a_trailer_s_own_length_is_not_believed(saved: Path, length: int) -> None:
+    content = saved.read_bytes()
+    saved.write_bytes(content[:-16] + length.to_bytes(8, "little") + content[-8:])
+    with pytest.raises(IndexFileError, match=r"length is not|trailer is damaged"):
         VectorIndex.load(saved)
 
 

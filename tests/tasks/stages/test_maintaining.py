@@ -25,6 +25,7 @@ from data.locking import sole_writer
 from data.maintenance.vacuuming import Retention, carry_out, plan_vacuum
 from data.shards import shard_paths, write_shard
 from data.vectors import vectors_of
+from data.versions import describe_version
 from latentlake.errors import LakeBusyError, SchemaVersionError
 from models.indexes.vector_index import VectorIndex
 from tasks.stages.indexing import INDEX_FILE
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from data.catalog import SpaceRow
-    from data.lake import Snapshot
+    from data.lake import Lake, Snapshot
 
 
 @pytest.fixture(scope="module")
@@ -339,11 +340,15 @@ def test_a_restore_that_fails_anywhere_changes_nothing(
         commits = iter(range(100))
 
         def failing(
-            commit: Callable[[], object], name: str, n: int = survived, c: Iterator[int] = commits
+            commit: Callable[[], object],
+            name: str,
+            place: str,
+            n: int = survived,
+            c: Iterator[int] = commits,
         ) -> object:
             if next(c) >= n:
                 raise InterruptedError
-            return retrying_commit(commit, name)
+            return retrying_commit(commit, name, place)
 
         with monkeypatch.context() as patched:
             patched.setattr("data.maintenance.restoring.retrying_commit", failing)
@@ -392,7 +397,7 @@ def test_a_lake_of_version_0_is_migrated(built: Project) -> None:
     age(built)
     with pytest.raises(SchemaVersionError, match="latentlake migrate"):
         built.lake.snapshot()
-    with pytest.raises(SchemaVersionError, match="version 0, this code reads 1"):
+    with pytest.raises(SchemaVersionError, match="version 0, this code reads 2"):
         begin_run(built.lake, "pipeline")
     with pytest.raises(SchemaVersionError, match="latentlake migrate"):
         built.lake.upsert("runs", table_of("runs", [{"run_id": "r"}]), "r")
@@ -411,6 +416,26 @@ def test_a_lake_of_version_0_is_migrated(built: Project) -> None:
         built.lake.snapshot(1)
 
 
+def test_a_lake_of_version_1_gets_its_new_column_and_keeps_its_shards(built: Project) -> None:
+    from deltalake import DeltaTable, write_deltalake
+
+    expected, held = dump(built, built.lake.snapshot()), shards(built)
+    files = built.lake.delta("tables/files")
+    assert files is not None
+    rows = built.lake.read("files").drop_columns(["etag"])
+    write_deltalake(files, rows, mode="overwrite", schema_mode="overwrite")
+    for folder in built.lake.table_folders():
+        table = DeltaTable(str(built.lake.root / folder))
+        table.alter.set_table_description(describe_version(1))
+    with pytest.raises(SchemaVersionError, match="version 1, this code reads 2"):
+        built.lake.upsert("runs", table_of("runs", [{"run_id": "r"}]), "r")
+    migrate_lake(built.lake, built.settings)
+    assert dump(built, built.lake.snapshot()) == expected
+    assert shards(built) == held
+    assert list(verify_lake(built.lake)) == []
+    assert not built.run().changed
+
+
 def test_a_migration_that_is_killed_anywhere_goes_on(
     built: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -421,10 +446,10 @@ def test_a_migration_that_is_killed_anywhere_goes_on(
     original = module._raise_version
     calls = iter(range(1000))
 
-    def killed(path: str, run_id: str) -> None:
+    def killed(lake: Lake, folder: str, run_id: str) -> None:
         if next(calls) % 3 == 2:
             raise KeyboardInterrupt
-        original(path, run_id)
+        original(lake, folder, run_id)
 
     monkeypatch.setattr(module, "_raise_version", killed)
     for _ in range(50):

@@ -204,6 +204,7 @@ def test_images_are_found_by_their_pixels(project: Project) -> None:
         ({"text": "robots", "where": "true) UNION SELECT (1"}, "syntax error"),
         ({"text": "robots", "where": "true; DROP VIEW items"}, "expression"),
         ({"text": "robots", "where": "(SELECT true FROM read_text('/etc/hostname'))"}, "access"),
+        ({"text": "robots", "where": "(WITH w AS (COPY items TO 'x') SELECT true)"}, "top level"),
     ],
 )
 def test_a_query_that_cannot_be_answered_says_why(
