@@ -112,7 +112,7 @@ class EfficientNetLite0:
             item: (height, width, 3) uint8 RGB.
 
         Returns:
-            (224, 224, 3) uint8 RGB, within 1 of what Pillow makes of the same square.
+            (224, 224, 3) uint8 RGB, within 2 of what Pillow makes of the same square.
 
         Raises:
             EncodeError: the array is no RGB image or has no pixel.

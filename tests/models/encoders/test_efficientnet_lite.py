@@ -171,13 +171,15 @@ def test_the_crop_is_the_central_seven_eighths_of_the_shorter_side(
 
 @pytest.mark.parametrize("shape", [(224, 224), (333, 500), (1200, 900), (100, 140), (3, 5)])
 def test_it_resizes_as_pillow_does(encoder: EfficientNetLite0, shape: tuple[int, int]) -> None:
-    photo = photos("shirt", 1)[0]
+    photo = photos("hat", 1)[0]
     photo = np.asarray(PillowImage.fromarray(photo).resize(shape[::-1]))
     side = round(min(shape) * 0.875)
     top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
     square = PillowImage.fromarray(photo[top : top + side, left : left + side])
     expected = np.asarray(square.resize((224, 224), PillowImage.Resampling.BICUBIC))
-    assert np.abs(encoder.prepare(photo).astype(int) - expected).max() <= 1
+    away = np.abs(encoder.prepare(photo).astype(int) - expected)
+    assert away.max() <= 2
+    assert away.mean() < 0.1
 
 
 @pytest.mark.parametrize(
