@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from data.schemas import JSON_COLUMNS, TABLES, TableSchema, embedding_schema
+from data.schemas import JSON_COLUMNS, TABLES, embedding_schema
 from data.shards import SpaceId, shard_paths
 from data.stores import is_remote
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from data.lake import Lake, Snapshot
+    from data.table_schema import TableSchema
 
 logger = logging.getLogger(__name__)
 CATALOG_NAME = "catalog.duckdb"
@@ -38,6 +39,7 @@ _SQL_TYPES = {
     pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
     pa.list_(pa.string()): "VARCHAR[]",
     pa.list_(pa.float32()): "FLOAT[]",
+    pa.list_(pa.float64()): "DOUBLE[]",
 }
 
 

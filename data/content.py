@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import pyarrow as pa
+
 DIGEST_BYTES = 16
 
 
@@ -55,4 +57,32 @@ def digest_of_ids(ids: Iterable[str]) -> str:
     for one in ids:
         digest.update(separator + one.encode("utf-8"))
         separator = b"\n"
+    return digest.hexdigest()
+
+
+def digest_of_column(column: pa.Array | pa.ChunkedArray) -> str:
+    """Digest a column of strings in order, straight from its buffers.
+
+    The lengths go in first, so that no two different columns share an encoding; chunks and offsets
+    are of no effect.
+
+    Args:
+        column: strings without nulls.
+
+    Returns:
+        32 hexadecimal characters; not those of `digest_of_ids`.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    whole = pa.chunked_array([column]) if isinstance(column, pa.Array) else column
+    digest = blake2b(digest_size=DIGEST_BYTES)
+    for chunk in whole.chunks:
+        digest.update(np.asarray(pc.binary_length(chunk), np.int64).tobytes())
+    for chunk in whole.cast(pa.large_string()).chunks:
+        _, offsets, data = chunk.buffers()
+        ends = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+        if data is not None and len(chunk):
+            digest.update(memoryview(data)[ends[0] : ends[-1]])
     return digest.hexdigest()

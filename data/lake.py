@@ -8,6 +8,7 @@ created with put-if-absent, so snapshots are in one order, and readers take the 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import write_deltalake
 
 from data.commits import file_paths, open_delta, retrying_commit, signed
 from data.scans import matching_rows
-from data.schemas import SCHEMA_VERSION, TABLES, TableSchema
+from data.schemas import SCHEMA_VERSION, TABLES
+from data.space_files import commit_space_file, write_space_file
 from data.stores import LocalStore, open_dataset, open_store
 from data.versions import ready_table, require_version
 from latentlake.errors import ConfigError, LakeError, LakeNotFoundError
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
     from deltalake import DeltaTable as Delta
 
+    from data.table_schema import TableSchema
+
+_COMMIT = re.compile(r"\d{20}\.json")
+"""A commit in the log of a Delta table."""
 _HIVE = ds.partitioning(pa.schema([("space", pa.string())]), flavor="hive")
 
 
@@ -187,19 +192,17 @@ class Lake:
         retrying_commit(commit, name, self.uri)
 
     def replace_space(self, name: str, space: str, rows: pa.Table, run_id: str) -> None:
-        """Replace all rows of one space in a table that is partitioned by space, in one commit."""
+        """Replace all rows of one space in a table that is partitioned by space, in one commit.
+
+        Columns of lists of strings may be given as lists of a dictionary; see `data.space_files`.
+        """
         schema = TABLES[name]
-
-        def commit() -> None:
-            write_deltalake(
-                self._ready(schema),
-                rows.cast(schema.columns),
-                mode="overwrite",
-                predicate=f"space = '{space}'",
-                commit_properties=signed(run_id),
-            )
-
-        retrying_commit(commit, name, self.uri)
+        added = write_space_file(self.store, schema, space, rows, run_id)
+        retrying_commit(
+            lambda: commit_space_file(self._ready(schema), schema, space, added, run_id),
+            name,
+            self.uri,
+        )
 
     def _ready(self, schema: TableSchema) -> Delta:
         partitions = ["space"] if schema.per_space else None
@@ -272,9 +275,14 @@ class Lake:
 
     def versions(self) -> dict[str, int]:
         """Return the version of every table as it is committed now, by folder under the root."""
-        names = self.table_folders()
-        # A writer that died while it made a table leaves a log without a commit: no table yet.
-        return {name: table.version() for name in names if (table := self.delta(name))}
+        found: dict[str, int] = {}
+        for folder in self.table_folders():
+            commits = filter(_COMMIT.fullmatch, self.store.names(f"{folder}/_delta_log"))
+            last = max(commits, default=None)
+            # A writer that died while it made a table leaves a log without a commit: no table yet.
+            if last is not None:
+                found[folder] = int(last.removesuffix(".json"))
+        return found
 
 
 def snapshot_name(number: int) -> str:

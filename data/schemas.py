@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+from data.result_schemas import RESULTS
+from data.table_schema import TableSchema
+
+SCHEMA_VERSION = 3
 """The layout of tables and snapshots together. Raise it with a migration from the version before in
 `data.maintenance.migrating`, never without one."""
 
@@ -14,28 +15,7 @@ SHARD_VERSION = 1
 """The layout of shards, in their footers: a new column in a table is no reason to write them anew.
 Raise it with SCHEMA_VERSION, whose migration then gives new footers."""
 
-_STRINGS = pa.list_(pa.string())
-_FLOATS = pa.list_(pa.float32())
 _TIME = pa.timestamp("us", tz="UTC")
-
-
-@dataclass(frozen=True, slots=True)
-class TableSchema:
-    """A Delta table of the lake.
-
-    Attributes:
-        name: its folder and its view.
-        columns: the Arrow schema.
-        key: the columns that tell rows apart.
-        per_space: whether it is partitioned by the column `space`, each space replaced as a whole.
-        kept: columns that an update of a known row leaves as they were.
-    """
-
-    name: str
-    columns: pa.Schema
-    key: tuple[str, ...]
-    per_space: bool = False
-    kept: tuple[str, ...] = field(default=())
 
 
 ITEMS = TableSchema(
@@ -147,89 +127,6 @@ BUILDS = TableSchema(
     key=("space", "stage"),
 )
 
-NEIGHBOURS = TableSchema(
-    "neighbours",
-    pa.schema(
-        [
-            ("space", pa.string()),
-            ("content_id", pa.string()),
-            ("neighbours", _STRINGS),
-            ("similarities", _FLOATS),
-        ]
-    ),
-    key=("space", "content_id"),
-    per_space=True,
-)
-
-DUPLICATES = TableSchema(
-    "duplicates",
-    pa.schema(
-        [
-            ("space", pa.string()),
-            ("item_id", pa.string()),
-            ("twin_id", pa.string()),
-            ("group_id", pa.string()),
-            ("kind", pa.string()),
-            ("similarity", pa.float32()),
-            ("rule", pa.string()),
-            ("threshold", pa.float32()),
-            ("run_id", pa.string()),
-        ]
-    ),
-    key=("space", "item_id"),
-    per_space=True,
-)
-
-CLUSTERS = TableSchema(
-    "clusters",
-    pa.schema(
-        [
-            ("space", pa.string()),
-            ("content_id", pa.string()),
-            ("cluster_id", pa.int32()),
-            ("distance", pa.float32()),
-            ("is_medoid", pa.bool_()),
-        ]
-    ),
-    key=("space", "content_id"),
-    per_space=True,
-)
-
-CLUSTER_SUMMARY = TableSchema(
-    "cluster_summary",
-    pa.schema(
-        [
-            ("space", pa.string()),
-            ("cluster_id", pa.int32()),
-            ("size", pa.int64()),
-            ("medoid", pa.string()),
-            ("quality", pa.float32()),
-            ("terms", _STRINGS),
-        ]
-    ),
-    key=("space", "cluster_id"),
-    per_space=True,
-)
-
-ANOMALIES = TableSchema(
-    "anomalies",
-    pa.schema(
-        [
-            ("space", pa.string()),
-            ("content_id", pa.string()),
-            ("knn_distance", pa.float32()),
-            ("knn_percentile", pa.float32()),
-            ("mahalanobis", pa.float32()),
-            ("mahalanobis_percentile", pa.float32()),
-            ("percentile", pa.float32()),
-            ("rank", pa.int64()),
-            ("normal_neighbours", _STRINGS),
-        ]
-    ),
-    key=("space", "content_id"),
-    per_space=True,
-)
-
 RUNS = TableSchema(
     "runs",
     pa.schema(
@@ -250,20 +147,7 @@ RUNS = TableSchema(
 )
 
 TABLES: dict[str, TableSchema] = {
-    table.name: table
-    for table in (
-        ITEMS,
-        FILES,
-        QUARANTINE,
-        SPACES,
-        BUILDS,
-        NEIGHBOURS,
-        DUPLICATES,
-        CLUSTERS,
-        CLUSTER_SUMMARY,
-        ANOMALIES,
-        RUNS,
-    )
+    table.name: table for table in (ITEMS, FILES, QUARANTINE, SPACES, BUILDS, *RESULTS, RUNS)
 }
 JSON_COLUMNS = frozenset({"metadata", "details", "options", "versions", "counts", "seconds"})
 """String columns that hold JSON; the views cast those of type string to DuckDB's JSON."""

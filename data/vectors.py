@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from data.content import digest_of_ids
+from data.content import digest_of_column
 from data.shards import ROW_GROUP_ROWS, embedded_ids
 from data.stores import readable
 
@@ -33,33 +34,49 @@ class ShardVectors:
         content_ids: (rows,) strings.
         dim: the vectors' length.
         used: one mask over all rows of all shards.
+        lengths: how many rows each shard has.
     """
 
     paths: tuple[str, ...]
     content_ids: pa.Array
     dim: int
     used: Mask
+    lengths: tuple[int, ...]
 
     @property
     def rows(self) -> int:
         """How many vectors there are."""
         return len(self.content_ids)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hex digest of the content ids in order: equal digests mean equal rows."""
-        return digest_of_ids(self.content_ids.to_pylist())
+        return digest_of_column(self.content_ids)
 
     def batches(self, rows: int) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield (at most `rows`, dim) float32 in row order."""
-        start = 0
-        for path in self.paths:
+        """Yield (at most `rows`, dim) float32 in row order; what holds no used row is not read."""
+        end = 0
+        for path, length in zip(self.paths, self.lengths, strict=True):
+            start, end = end, end + length
+            if not self.used[start:end].any():
+                continue
             with pq.ParquetFile(readable(path)) as file:
-                for batch in file.iter_batches(min(rows, ROW_GROUP_ROWS), columns=["vector"]):
-                    used = self.used[start : start + batch.num_rows]
-                    start += batch.num_rows
+                for group in range(file.num_row_groups):
+                    stop = start + file.metadata.row_group(group).num_rows
+                    used, start = self.used[start:stop], stop
                     if used.any():
-                        yield vectors_of(batch.column(0), self.dim)[used]
+                        yield from _batches_of(file, group, used, rows)
+
+    def subset(self, rows: npt.NDArray[np.int64]) -> ShardVectors:
+        """Return only some rows, in the same order.
+
+        Args:
+            rows: (wanted,) int64, ascending, each once.
+        """
+        used = np.zeros_like(self.used)
+        used[np.flatnonzero(self.used)[rows]] = True
+        ids = self.content_ids.take(pa.array(rows))
+        return replace(self, content_ids=ids, used=used)
 
     def take(self, content_ids: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the vectors of a few contents, (len(content_ids), dim) float32, in their order.
@@ -85,13 +102,34 @@ def open_vectors(paths: Sequence[str], dim: int, active: pa.Array) -> ShardVecto
         dim: the vectors' length.
         active: the contents that count.
     """
-    ids = embedded_ids(paths).combine_chunks()
+    columns = [embedded_ids([path]) for path in paths]
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    ids = pa.chunked_array(chunks, pa.string()).combine_chunks()
     used = np.asarray(pc.is_in(ids, value_set=active.unique()))
-    _, first = np.unique(ids.to_numpy(zero_copy_only=False), return_index=True)
-    once = np.zeros(len(ids), bool)
-    once[first] = True
-    mask: Mask = used & once
-    return ShardVectors(tuple(paths), ids.filter(pa.array(mask)), dim, mask)
+    mask: Mask = used & _first_of_each(ids)
+    lengths = tuple(map(len, columns))
+    return ShardVectors(tuple(paths), ids.filter(pa.array(mask)), dim, mask, lengths)
+
+
+def _batches_of(
+    file: pq.ParquetFile, group: int, used: Mask, rows: int
+) -> Iterator[npt.NDArray[np.float32]]:
+    start = 0
+    dim = file.schema_arrow.field("vector").type.list_size
+    size = min(rows, ROW_GROUP_ROWS)
+    for batch in file.iter_batches(size, row_groups=[group], columns=["vector"]):
+        mask = used[start : start + batch.num_rows]
+        start += batch.num_rows
+        if mask.any():
+            matrix = vectors_of(batch.column(0), dim)
+            yield matrix if mask.all() else matrix[mask]
+
+
+def _first_of_each(ids: pa.StringArray) -> Mask:
+    """Mark where each id stands for the first time: dictionary codes are given in that order."""
+    codes = ids.dictionary_encode().indices.to_numpy()
+    seen = np.maximum.accumulate(codes) if codes.size else codes
+    return np.asarray(codes > np.concatenate(([-1], seen[:-1])) if codes.size else codes > 0)
 
 
 def vectors_of(column: pa.FixedSizeListArray, dim: int) -> npt.NDArray[np.float32]:

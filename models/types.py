@@ -54,6 +54,14 @@ class Vectors(Protocol):
         """Yield all vectors in order, at most `rows` at once; each call starts anew."""
         ...
 
+    def subset(self, rows: RowIds) -> Vectors:
+        """Return only some rows, in the same order, for what reading them costs.
+
+        Args:
+            rows: (wanted,) int64, ascending, each once.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ArrayVectors:
@@ -75,6 +83,10 @@ class ArrayVectors:
         """Yield the matrix in slices of at most `rows`."""
         for start in range(0, self.rows, rows):
             yield self.matrix[start : start + rows]
+
+    def subset(self, rows: RowIds) -> ArrayVectors:
+        """Return only some rows, in the same order."""
+        return ArrayVectors(self.matrix[rows])
 
 
 def normalised(vectors: Matrix) -> Matrix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,3 +54,12 @@ def golden(request: pytest.FixtureRequest) -> CheckGolden:
 def samples() -> Path:
     """Return the folder of the bundled samples; read only, copy what a test changes."""
     return ROOT / "data" / "samples"
+
+
+@pytest.fixture(scope="session")
+def datasets() -> Path:
+    """Return the folder of the large data sets: DATASETS, or ../shared/datasets."""
+    place = Path(os.environ.get("DATASETS", ROOT.parent / "shared" / "datasets"))
+    if not place.is_dir():
+        pytest.skip("no large data sets beside the checkout; DATASETS=... names their folder")
+    return place

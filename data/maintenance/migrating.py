@@ -67,6 +67,12 @@ MIGRATIONS: Final[dict[int, Migration]] = {
         lambda name, rows: rows,  # noqa: ARG005  a column that is missing is null
         lambda footer: footer,
     ),
+    2: Migration(
+        "clusters get the column 'silhouette', filled by the next run; new tables 'pairs', "
+        "'paired', 'centroids' and 'detector_fits'",
+        lambda _, rows: rows,
+        lambda footer: footer,
+    ),
 }
 """The step that begins at each version."""
 

@@ -14,6 +14,8 @@ from models.indexes.errors import IndexMismatchError
 from models.indexes.results import NO_ROW
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from models.analysis.graph import NeighbourGraph
     from models.types import RowIds, Vectors
 
@@ -76,12 +78,26 @@ def find_anomalies(
     """
     if graph.rows.shape[0] != vectors.rows:
         raise IndexMismatchError("the graph's number of rows", graph.rows.shape[0], vectors.rows)
-    judged = tuple(_judge(detector, vectors, graph) for detector in detectors)
+    scores = {detector.name: detector.scores(vectors, graph) for detector in detectors}
+    return rank_anomalies(scores, graph, normal_neighbours)
+
+
+def rank_anomalies(
+    scores: Mapping[str, Scores], graph: NeighbourGraph, normal_neighbours: int = NORMAL_NEIGHBOURS
+) -> Anomalies:
+    """Rank rows that have their scores by the mean of the percentiles.
+
+    Args:
+        scores: (rows,) a detector, by its name; at least one.
+        graph: of the same rows in the same order.
+        normal_neighbours: how many normal neighbours to name a row.
+    """
+    judged = tuple(DetectorScores(name, own, percentiles(own)) for name, own in scores.items())
     mean = np.mean([each.percentiles for each in judged], axis=0)
     order = np.argsort(-mean, kind="stable")
-    ranks = np.empty(vectors.rows, dtype=np.int64)
-    ranks[order] = np.arange(1, vectors.rows + 1)
-    is_normal = ranks > ceil(STRANGE_SHARE * vectors.rows)
+    ranks = np.empty(mean.size, dtype=np.int64)
+    ranks[order] = np.arange(1, mean.size + 1)
+    is_normal = ranks > ceil(STRANGE_SHARE * mean.size)
     return Anomalies(judged, mean, ranks, _nearest_normal(graph, is_normal, normal_neighbours))
 
 
@@ -100,11 +116,6 @@ def percentiles(scores: Scores) -> Scores:
     lower = np.cumsum(counts) - counts
     shares: Scores = 100.0 * (lower + (counts - 1) / 2) / (scores.size - 1)
     return shares[where]
-
-
-def _judge(detector: Detector, vectors: Vectors, graph: NeighbourGraph) -> DetectorScores:
-    scores = detector.scores(vectors, graph)
-    return DetectorScores(detector.name, scores, percentiles(scores))
 
 
 def _nearest_normal(graph: NeighbourGraph, is_normal: npt.NDArray[np.bool_], wanted: int) -> RowIds:

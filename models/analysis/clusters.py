@@ -25,7 +25,7 @@ ITERATIONS: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """A partition of all rows; cluster 0 is the largest, equal sizes are ordered by medoid row.
+    """A partition of all rows. After a fit, cluster 0 is the largest, equals ordered by medoid row.
 
     The distance is 1 - cosine to the centroid (of length 1) where the metric is the cosine, else
     the Euclidean distance to it.
@@ -33,14 +33,17 @@ class Clusters:
     Attributes:
         cluster_of: (rows,) int64, the cluster of each row.
         distances: (rows,) float32, of each row to the centroid of its cluster.
+        silhouettes: (rows,) float32, (b - a) / max(a, b) with the distances a to the own and b to
+            the nearest other centroid; 0 where there is only one cluster.
         centroids: (clusters, dim) float32.
         medoids: (clusters,) int64, the row nearest to each centroid, the first among equals.
         sizes: (clusters,) int64, all positive.
-        qualities: (clusters,) float32, the mean simplified silhouette of its rows in [-1, 1].
+        qualities: (clusters,) float32, the mean silhouette of its rows; 0 for a single row.
     """
 
     cluster_of: RowIds
     distances: Distances
+    silhouettes: Distances
     centroids: Matrix
     medoids: RowIds
     sizes: RowIds
@@ -68,9 +71,8 @@ def find_clusters(
 
     Centroids are learnt from at most 256 rows a cluster, starting from k-means++; then each row
     goes to its nearest centroid, and centroids that get no row are dropped. So there may be fewer
-    clusters than asked for, never an empty one. The quality is the simplified silhouette of
-    Hruschka et al. (2004), (b - a) / max(a, b) with the distances a to the own and b to the nearest
-    other centroid; 0 for a single row and where there is only one cluster.
+    clusters than asked for, never an empty one. The silhouettes are the simplified ones of
+    Hruschka et al. (2004), by distances to centroids.
 
     Args:
         vectors: all rows.
@@ -92,22 +94,73 @@ def find_clusters(
     progress("train", 0.0)
     centroids = _train(vectors, geometry, wanted, seed)
     progress("train", 1.0)
-    assigned = _assign(vectors, centroids, geometry, progress)
-    used = np.bincount(assigned.nearest, minlength=centroids.shape[0]) > 0
+    assigned = assign_clusters(vectors, metric, centroids, progress)
+    used = np.bincount(assigned.cluster_of, minlength=centroids.shape[0]) > 0
     if not used.all():
         # Empty clusters must not count as the "nearest other" of the silhouettes either.
         centroids = centroids[used]
-        assigned = _assign(vectors, centroids, geometry, progress)
-    return _summarise(assigned, centroids)
+        assigned = assign_clusters(vectors, metric, centroids, progress)
+    return _by_size(summarise_clusters(assigned, centroids))
 
 
 @dataclass(frozen=True, slots=True)
-class _Assignment:
-    """For each row: its centroid, the distance to it, and the distance to the next nearest one."""
+class Assignment:
+    """Which cluster rows belong to; `Clusters` explains the three arrays."""
 
-    nearest: RowIds
-    own: Distances
-    other: Distances
+    cluster_of: RowIds
+    distances: Distances
+    silhouettes: Distances
+
+
+def assign_clusters(
+    vectors: Vectors, metric: Metric, centroids: Matrix, progress: Progress = silent
+) -> Assignment:
+    """Put each row into the cluster of its nearest centroid, in one pass.
+
+    Args:
+        vectors: the rows, all of a space or only new ones.
+        metric: how nearness is measured.
+        centroids: (clusters, dim) float32, of a `find_clusters`.
+        progress: called with "assign" and the fraction done.
+
+    Raises:
+        InvalidVectorsError: a vector is not finite.
+    """
+    geometry = Metric.COSINE if metric is Metric.COSINE else Metric.L2
+    assigned = Assignment(
+        np.empty(vectors.rows, dtype=np.int64),
+        np.empty(vectors.rows, dtype=np.float32),
+        np.empty(vectors.rows, dtype=np.float32),
+    )
+    for start, batch in prepared_batches(vectors, geometry):
+        part = _nearest(batch, centroids, geometry)
+        stop = start + batch.shape[0]
+        assigned.cluster_of[start:stop] = part.cluster_of
+        assigned.distances[start:stop] = part.distances
+        assigned.silhouettes[start:stop] = part.silhouettes
+        progress("assign", stop / vectors.rows)
+    return assigned
+
+
+def summarise_clusters(assigned: Assignment, centroids: Matrix) -> Clusters:
+    """Describe the clusters of an assignment of all rows, each of which must have one."""
+    count = centroids.shape[0]
+    sizes = np.bincount(assigned.cluster_of, minlength=count)
+    nearest_first = np.lexsort((assigned.distances, assigned.cluster_of))
+    starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+    medoids = nearest_first[starts]
+    weights = assigned.silhouettes.astype(np.float64)
+    qualities = np.bincount(assigned.cluster_of, weights=weights, minlength=count) / sizes
+    qualities[sizes == 1] = 0.0
+    return Clusters(
+        cluster_of=assigned.cluster_of,
+        distances=assigned.distances,
+        silhouettes=assigned.silhouettes,
+        centroids=centroids,
+        medoids=medoids.astype(np.int64),
+        sizes=sizes.astype(np.int64),
+        qualities=qualities.astype(np.float32),
+    )
 
 
 def _train(vectors: Vectors, geometry: Metric, clusters: int, seed: int) -> Matrix:
@@ -130,25 +183,7 @@ def _train(vectors: Vectors, geometry: Metric, clusters: int, seed: int) -> Matr
     return prepared(centroids, vectors.dim, geometry)
 
 
-def _assign(
-    vectors: Vectors, centroids: Matrix, geometry: Metric, progress: Progress
-) -> _Assignment:
-    assigned = _Assignment(
-        np.empty(vectors.rows, dtype=np.int64),
-        np.empty(vectors.rows, dtype=np.float32),
-        np.empty(vectors.rows, dtype=np.float32),
-    )
-    for start, batch in prepared_batches(vectors, geometry):
-        part = _nearest_two(batch, centroids, geometry)
-        stop = start + batch.shape[0]
-        assigned.nearest[start:stop] = part.nearest
-        assigned.own[start:stop] = part.own
-        assigned.other[start:stop] = part.other
-        progress("assign", stop / vectors.rows)
-    return assigned
-
-
-def _nearest_two(batch: Matrix, centroids: Matrix, geometry: Metric) -> _Assignment:
+def _nearest(batch: Matrix, centroids: Matrix, geometry: Metric) -> Assignment:
     distances, found = library().knn(
         batch, centroids, min(2, centroids.shape[0]), faiss_metric(geometry)
     )
@@ -159,36 +194,28 @@ def _nearest_two(batch: Matrix, centroids: Matrix, geometry: Metric) -> _Assignm
         own = np.linalg.norm(batch - centroids[nearest], axis=1).astype(np.float32)
     else:
         own = away[:, 0]
-    return _Assignment(nearest, own, np.maximum(own, away[:, -1]))
+    other = np.maximum(own, away[:, -1])
+    defined = (other > 0) & (centroids.shape[0] > 1)
+    silhouettes = np.divide(other - own, other, out=np.zeros_like(own), where=defined)
+    return Assignment(nearest, own, silhouettes)
 
 
-def _summarise(assigned: _Assignment, centroids: Matrix) -> Clusters:
-    count = centroids.shape[0]
-    sizes = np.bincount(assigned.nearest, minlength=count)
-    nearest_first = np.lexsort((assigned.own, assigned.nearest))
-    starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-    medoids = nearest_first[starts]
-    silhouettes = _silhouettes(assigned, sizes)
-    qualities = np.bincount(assigned.nearest, weights=silhouettes, minlength=count) / sizes
-    order = np.lexsort((medoids, -sizes))
-    renumbered = np.empty(count, dtype=np.int64)
-    renumbered[order] = np.arange(count)
+def _by_size(found: Clusters) -> Clusters:
+    order = np.lexsort((found.medoids, -found.sizes))
+    renumbered = np.empty(found.count, dtype=np.int64)
+    renumbered[order] = np.arange(found.count)
     return Clusters(
-        cluster_of=renumbered[assigned.nearest],
-        distances=assigned.own,
-        centroids=centroids[order],
-        medoids=medoids[order].astype(np.int64),
-        sizes=sizes[order].astype(np.int64),
-        qualities=qualities[order].astype(np.float32),
+        cluster_of=renumbered[found.cluster_of],
+        distances=found.distances,
+        silhouettes=found.silhouettes,
+        centroids=found.centroids[order],
+        medoids=found.medoids[order],
+        sizes=found.sizes[order],
+        qualities=found.qualities[order],
     )
-
-
-def _silhouettes(assigned: _Assignment, sizes: RowIds) -> npt.NDArray[np.float64]:
-    own, other = assigned.own.astype(np.float64), assigned.other.astype(np.float64)
-    defined = (other > 0) & (sizes[assigned.nearest] > 1) & (sizes.size > 1)
-    return np.divide(other - own, other, out=np.zeros_like(own), where=defined)
 
 
 def _no_clusters(dim: int) -> Clusters:
     none, nothing = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
-    return Clusters(none, nothing, np.empty((0, dim), dtype=np.float32), none, none, nothing)
+    centroids = np.empty((0, dim), dtype=np.float32)
+    return Clusters(none, nothing, nothing, centroids, none, none, nothing)

@@ -70,7 +70,7 @@ class NeighbourDistance:
 class Mahalanobis:
     """Squared Mahalanobis distance to the mean, with the shrunk covariance of Ledoit & Wolf (2004).
 
-    Three passes over the stream (mean, covariance, scores) in float64, so the result is that of
+    Two passes over the stream (moments, scores) in float64, so the result is that of
     `sklearn.covariance.LedoitWolf` on all rows, in the memory of two (dim, dim) matrices. The
     shrinkage keeps it defined where there are fewer rows than dimensions; directions without any
     variance are left out, as by a pseudo-inverse. Vectors of cosine spaces are scaled to length 1.
@@ -80,39 +80,81 @@ class Mahalanobis:
 
     def scores(self, vectors: Vectors, graph: NeighbourGraph) -> Scores:
         """Return the squared distances: (rows,) float64."""
-        scores = np.zeros(vectors.rows, dtype=np.float64)
-        if vectors.rows == 0:
-            return scores
-        fit = _fit(vectors, graph.metric)
-        for start, batch in _batches(vectors, graph.metric):
-            white = (batch.astype(np.float64) - fit.mean) @ fit.whitening
-            scores[start : start + batch.shape[0]] = np.einsum("ij,ij->i", white, white)
-        return scores
+        return MahalanobisFit.of(vectors, graph.metric).scores(vectors)
 
 
 @dataclass(frozen=True, slots=True)
-class _Fit:
-    """The centre (dim,), and W (dim, rank) with W W^T the inverse of the shrunk covariance."""
+class MahalanobisFit:
+    """What `Mahalanobis` has learnt from some rows, to score others by.
 
+    Attributes:
+        metric: of the space.
+        mean: (dim,) float64.
+        whitening: (dim, rank) float64, W with W W^T the inverse of the shrunk covariance.
+    """
+
+    metric: Metric
     mean: Scores
     whitening: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, vectors: Vectors, metric: Metric) -> MahalanobisFit:
+        """Learn from rows; where there is none, everything will score 0.
+
+        Raises:
+            InvalidVectorsError: a vector is not finite.
+        """
+        if vectors.rows == 0:
+            return cls(metric, np.zeros(vectors.dim), np.zeros((vectors.dim, 0)))
+        return _fit(vectors, metric)
+
+    def scores(self, vectors: Vectors) -> Scores:
+        """Return the squared distances of rows to the mean: (rows,) float64.
+
+        Raises:
+            InvalidVectorsError: a vector is not finite.
+        """
+        scores = np.zeros(vectors.rows, dtype=np.float64)
+        for start, batch in _batches(vectors, self.metric):
+            white = (batch.astype(np.float64) - self.mean) @ self.whitening
+            scores[start : start + batch.shape[0]] = np.einsum("ij,ij->i", white, white)
+        return scores
 
 
 def _batches(vectors: Vectors, metric: Metric) -> Iterator[tuple[int, Matrix]]:
     return prepared_batches(vectors, metric, max(1, _STREAM_BYTES // (4 * max(1, vectors.dim))))
 
 
-def _fit(vectors: Vectors, metric: Metric) -> _Fit:
+def _fit(vectors: Vectors, metric: Metric) -> MahalanobisFit:
+    """Gather all moments in one pass, around a point near the mean, then move them to the mean."""
     rows, dim = vectors.rows, vectors.dim
-    mean = np.zeros(dim)
-    for _, batch in _batches(vectors, metric):
-        mean += batch.sum(axis=0, dtype=np.float64) / rows
-    products, fourth = np.zeros((dim, dim)), 0.0
-    for _, batch in _batches(vectors, metric):
-        centred = batch.astype(np.float64) - mean
-        products += centred.T @ centred
-        fourth += float(np.square(np.einsum("ij,ij->i", centred, centred)).sum())
-    return _Fit(mean, _inverse_root(_shrunk(products / rows, fourth, rows)))
+    origin, total, products = np.zeros(dim), np.zeros(dim), np.zeros((dim, dim))
+    squares, square_total, weighted = 0.0, 0.0, np.zeros(dim)
+    for start, batch in _batches(vectors, metric):
+        if start == 0:
+            # Far from it, the differences below would cancel.
+            origin = batch.mean(axis=0, dtype=np.float64)
+        moved = batch.astype(np.float64) - origin
+        lengths = np.einsum("ij,ij->i", moved, moved)
+        total += moved.sum(axis=0)
+        products += moved.T @ moved
+        squares += float(np.square(lengths).sum())
+        square_total += float(lengths.sum())
+        weighted += lengths @ moved
+    shift = total / rows
+    # |y - s|^4 = (u - 2 ys + ss)^2 with u = |y|^2, summed over rows.
+    length = float(shift @ shift)
+    fourth = (
+        squares
+        + 4 * float(shift @ products @ shift)
+        + rows * length * length
+        - 4 * float(weighted @ shift)
+        + 2 * square_total * length
+        - 4 * length * float(total @ shift)
+    )
+    covariance = products / rows - np.outer(shift, shift)
+    whitening = _inverse_root(_shrunk(covariance, fourth, rows))
+    return MahalanobisFit(metric, origin + shift, whitening)
 
 
 def _shrunk(

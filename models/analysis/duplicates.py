@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from models.indexes.results import RangeMatches
-    from models.indexes.vector_index import VectorIndex
+    from models.indexes.row_view import Searchable
     from models.types import Metric, RowIds, Vectors
 
 Similarities = npt.NDArray[np.float32]
@@ -84,7 +84,7 @@ class Cover:
 
 def similar_pairs(
     vectors: Vectors,
-    index: VectorIndex,
+    index: Searchable,
     metric: Metric,
     threshold: float,
     progress: Progress = silent,
@@ -129,7 +129,7 @@ def similar_pairs(
 
 
 def _matches(
-    vectors: Vectors, index: VectorIndex, threshold: float
+    vectors: Vectors, index: Searchable, threshold: float
 ) -> Iterator[tuple[int, RangeMatches]]:
     """Search in chunks that grow while answers are few: their number is not known beforehand."""
     start, chunk = 0, _FIRST_QUERIES

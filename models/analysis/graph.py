@@ -13,7 +13,7 @@ from models.indexes.results import Neighbours, no_neighbours
 from models.indexes.streams import Progress, batch_rows, sample, silent
 
 if TYPE_CHECKING:
-    from models.indexes.vector_index import VectorIndex
+    from models.indexes.row_view import Searchable
     from models.types import Matrix, Metric, RowIds, Vectors
 
 EXACT_FLOPS: Final = 1e12
@@ -32,7 +32,7 @@ class NeighbourGraph:
         similarities: (n, k) float32, decreasing; -inf where the row is -1.
         metric: how nearness was measured.
         recall: what share of the true neighbours is in it, measured on a sample; None where the
-            graph was computed by brute force.
+            graph was computed by brute force, or has not been measured.
     """
 
     rows: RowIds
@@ -44,11 +44,6 @@ class NeighbourGraph:
     def k(self) -> int:
         """How many neighbours a row has at most."""
         return int(self.rows.shape[1])
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether the graph was computed by brute force."""
-        return self.recall is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +64,7 @@ class GraphOptions:
 
 def build_graph(
     vectors: Vectors,
-    index: VectorIndex | None,
+    index: Searchable | None,
     metric: Metric,
     k: int = 15,
     options: GraphOptions = GraphOptions(),
@@ -98,8 +93,7 @@ def build_graph(
     """
     if index is not None:
         index.require(vectors.rows, vectors.dim, metric)
-    exact = index is None or 2.0 * vectors.rows**2 * vectors.dim <= options.exact_flops
-    used = None if exact else index
+    used = None if is_exact_affordable(vectors, options) else index
     found = no_neighbours(vectors.rows, k)
     start = 0
     for queries in vectors.batches(_query_rows(vectors.dim)):
@@ -109,8 +103,13 @@ def build_graph(
         found.rows[start:stop], found.similarities[start:stop] = part.rows, part.similarities
         start = stop
         progress("graph", stop / vectors.rows)
-    recall = None if used is None else _recall(vectors, found, metric, options)
+    recall = None if used is None else measured_recall(vectors, found, metric, options)
     return NeighbourGraph(found.rows, found.similarities, metric, recall)
+
+
+def is_exact_affordable(vectors: Vectors, options: GraphOptions) -> bool:
+    """Tell whether so many rows are linked by brute force even where an index is at hand."""
+    return 2.0 * vectors.rows**2 * vectors.dim <= options.exact_flops
 
 
 def _query_rows(dim: int) -> int:
@@ -118,16 +117,24 @@ def _query_rows(dim: int) -> int:
 
 
 def _search(
-    vectors: Vectors, index: VectorIndex | None, queries: Matrix, k: int, metric: Metric
+    vectors: Vectors, index: Searchable | None, queries: Matrix, k: int, metric: Metric
 ) -> Neighbours:
     if index is None:
         return exact_search(vectors, queries, k, metric)
     return index.search(queries, k)
 
 
-def _recall(
+def measured_recall(
     vectors: Vectors, found: Neighbours, metric: Metric, options: GraphOptions
 ) -> RecallEstimate:
+    """Measure a graph's recall on sampled rows, in three passes over the vectors.
+
+    Args:
+        vectors: all rows.
+        found: the neighbours of each.
+        metric: how nearness is measured.
+        options: how many rows to sample, and the seed.
+    """
     rows = np.sort(sample(vectors.rows, options.recall_queries, options.seed))
     truth = ground_truth(vectors, rows, found.rows.shape[1], metric)
     sampled = Neighbours(found.rows[rows, : truth.k], found.similarities[rows, : truth.k])

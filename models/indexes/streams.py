@@ -63,7 +63,7 @@ def prepared_batches(
 
 
 def take(vectors: Vectors, rows: RowIds) -> Matrix:
-    """Read some rows in one pass over the stream.
+    """Read some rows in one pass over what holds them.
 
     Args:
         vectors: any source.
@@ -72,21 +72,40 @@ def take(vectors: Vectors, rows: RowIds) -> Matrix:
     Returns:
         (wanted, dim) float32 in the order of `rows`, as stored (not normalised).
     """
-    taken = np.empty((rows.size, vectors.dim), dtype=np.float32)
-    order = np.argsort(rows, kind="stable")
-    ordered = rows[order]
+    unique, where = np.unique(rows, return_inverse=True)
+    taken = np.empty((unique.size, vectors.dim), dtype=np.float32)
     start = 0
-    for batch in vectors.batches(batch_rows(vectors.dim)):
-        stop = start + batch.shape[0]
-        low, high = np.searchsorted(ordered, (start, stop))
-        taken[order[low:high]] = batch[ordered[low:high] - start]
-        start = stop
-        if high == rows.size:
-            break
-    return taken
+    for batch in vectors.subset(unique).batches(batch_rows(vectors.dim)):
+        taken[start : start + batch.shape[0]] = batch
+        start += batch.shape[0]
+    return taken if unique.size == rows.size and (unique == rows).all() else taken[where]
 
 
 def sample(rows: int, size: int, seed: int) -> RowIds:
     """Draw distinct rows at random, in random order: (min(size, rows),) int64."""
     generator = np.random.default_rng(seed)
     return generator.choice(rows, size=min(size, rows), replace=False).astype(np.int64)
+
+
+def selected(vectors: Vectors, rows: RowIds, size: int) -> Iterator[tuple[RowIds, Matrix]]:
+    """Stream some rows in one pass over what holds them, in blocks.
+
+    Args:
+        vectors: any source.
+        rows: (wanted,) int64, ascending, each once.
+        size: rows of a block at most.
+
+    Yields:
+        A block's rows, and its vectors as stored.
+    """
+    done = 0
+    held: list[Matrix] = []
+    for batch in vectors.subset(rows).batches(size):
+        held.append(batch)
+        if sum(len(part) for part in held) >= size:
+            matrix = np.concatenate(held)
+            yield rows[done : done + size], matrix[:size]
+            done += size
+            held = [matrix[size:]]
+    if done < rows.size:
+        yield rows[done:], np.concatenate(held)

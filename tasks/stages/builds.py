@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,6 @@ from latentlake.progress import report_progress
 from tasks.stages.receipts import StageReceipt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from data.catalog import SpaceRow
     from data.vectors import ShardVectors
 
@@ -34,8 +33,13 @@ class Built:
     """
 
     counts: dict[str, int]
-    details: dict[str, Any] = field(default_factory=dict)
+    details: Details = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+Details = dict[str, Any]
+"""JSON values of `builds.details`."""
+Work = Callable[[Details | None], Built]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +56,28 @@ class BuildStep:
     space: SpaceRow
     inputs: dict[str, Any]
 
+    @property
+    def recipe(self) -> str:
+        """Digest of all but the vectors: results of one recipe can be brought up to date."""
+        fixed = self.inputs | {"space": self.space.id.fingerprint}
+        return digest_of_ids([json.dumps(fixed, sort_keys=True)])
+
 
 def build_if_changed(
-    lake: Lake, step: BuildStep, vectors: ShardVectors, run_id: str, work: Callable[[], Built]
+    lake: Lake, step: BuildStep, vectors: ShardVectors, run_id: str, work: Work
 ) -> StageReceipt:
     """Do a stage's work unless the same inputs have been through it, and record what came out.
 
     Rows and record stand together: a stage that is killed half-way is undone and done again.
+
+    Args:
+        lake: where results go.
+        step: the stage.
+        vectors: of the space, as of now.
+        run_id: recorded in commits.
+        work: makes the result and stores its rows. It is given the details of the last result if
+            that is one of the same recipe: then only the vectors have changed, and the result can
+            be brought up to date.
     """
     began = time.monotonic()
     name = step.space.id.name
@@ -71,7 +90,7 @@ def build_if_changed(
     if known is not None and known["inputs"] == digest:
         return StageReceipt(step.stage, name, changed=False, seconds=time.monotonic() - began)
     with whole_or_undone(lake, f"{step.stage} {name}"):
-        built = work()
+        built = work(_extensible(known, step))
         seconds = time.monotonic() - began
         row = {
             "space": name,
@@ -80,12 +99,17 @@ def build_if_changed(
             "fingerprint": step.space.id.fingerprint,
             "rows": vectors.rows,
             "seconds": seconds,
-            "details": json.dumps(built.details, sort_keys=True),
+            "details": json.dumps(built.details | {"recipe": step.recipe}, sort_keys=True),
             "run_id": run_id,
             "recorded_at": datetime.now(UTC),
         }
         lake.upsert("builds", table_of("builds", [row]), run_id)
     return StageReceipt(step.stage, name, True, built.counts, seconds, built.notes)  # noqa: FBT003
+
+
+def _extensible(known: dict[str, Any] | None, step: BuildStep) -> Details | None:
+    details: Details = json.loads(known["details"]) if known else {}
+    return details if details.get("recipe") == step.recipe else None
 
 
 def last_build(

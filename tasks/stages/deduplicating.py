@@ -6,6 +6,8 @@ of a content that is itself removed points to that content's kept twin, not to i
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -13,21 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.content import digest_of_ids
-from data.lake import Lake, table_of
+from data.content import digest_of_column
 from data.schemas import ITEMS
 from latentlake.errors import ConfigError
-from models.analysis.duplicates import Cover, greedy_cover, similar_pairs
-from models.indexes.build import build_index
-from models.types import Metric
-from tasks.stages.builds import BuildStep, Built, build_if_changed, progress_of
-from tasks.stages.neighbours import index_over
-from tasks.stages.spaces import active_items
+from models.analysis.duplicates import Cover, greedy_cover
+from models.indexes.results import NO_ROW
+from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
+from tasks.stages.indexing import rows_among
+from tasks.stages.pairing import pair_contents, stored_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from data.catalog import SpaceRow
+    from data.lake import Lake
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
     from tasks.stages.receipts import StageReceipt
@@ -50,28 +49,46 @@ def find_duplicates(
     inputs = {
         "threshold": threshold,
         "keep": configured.keep,
-        "items": digest_of_ids(ranked["item_id"].to_pylist()),
-        "contents": digest_of_ids(ranked["content_id"].to_pylist()),
+        "items": digest_of_column(ranked["item_id"]),
+        "contents": digest_of_column(ranked["content_id"]),
         "revision": _REVISION,
     }
 
-    def work() -> Built:
-        cover = _cover(lake, space, vectors, _priority(ranked, vectors), threshold)
-        rows = list(_rows(ranked, vectors, cover, _KINDS[space.modality]))
-        common = {"space": name, "rule": RULE, "threshold": threshold, "run_id": run_id}
-        table = table_of("duplicates", (row | common for row in rows))
-        lake.replace_space("duplicates", name, table, run_id)
-        exact = sum(row["kind"] == "exact" for row in rows)
-        return Built(
-            {"exact": exact, "near": len(rows) - exact}, {"threshold": threshold, "rule": RULE}
-        )
+    def work(_: Details | None) -> Built:
+        near = stored_pairs(lake, name, vectors) if found is None else found
+        cover = greedy_cover(near, _priority(ranked, vectors))
+        table = _rows(ranked, vectors, cover)
+        kinds = pa.array(["exact", _KINDS[space.modality]])
+        exact = table["kind"].to_numpy() == 0
+        columns = {
+            "space": pa.array(np.full(table.num_rows, name), pa.string()),
+            "item_id": table["item_id"],
+            "twin_id": table["twin_id"],
+            "group_id": table["twin_id"],
+            "kind": kinds.take(table["kind"].combine_chunks()),
+            "similarity": table["similarity"],
+            "rule": pa.array(np.full(table.num_rows, RULE), pa.string()),
+            "threshold": pa.array(np.full(table.num_rows, threshold), pa.float32()),
+            "run_id": pa.array(np.full(table.num_rows, run_id), pa.string()),
+        }
+        lake.replace_space("duplicates", name, pa.table(columns), run_id)
+        counts = {"exact": int(exact.sum()), "near": int((~exact).sum())}
+        return Built(counts, {"threshold": threshold, "rule": RULE})
 
-    return build_if_changed(lake, BuildStep("duplicates", space, inputs), vectors, run_id, work)
+    paired, found = pair_contents(lake, space, vectors, threshold, run_id)
+    step = BuildStep("duplicates", space, inputs)
+    receipt = build_if_changed(lake, step, vectors, run_id, work)
+    changed = paired.changed or receipt.changed
+    return replace(receipt, changed=changed, seconds=paired.seconds + receipt.seconds)
 
 
 def _ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
     """Return item and content ids of the sources' items, the one to keep first in front."""
-    items = active_items(lake, sources, ITEMS.columns.names)
+    chosen = pa.array(sources, pa.string())
+    words = {"item_id", "content_id", *re.findall(r"\w+", keep.lower())}
+    columns = [name for name in ITEMS.columns.names if name in words]
+    live = ~pc.field("deleted")
+    items = lake.read("items", where=live, within=("source", chosen), columns=columns)
     with duckdb.connect() as connection:
         connection.register("items", items)
         connection.execute("SET enable_external_access = false")
@@ -91,41 +108,28 @@ def _priority(ranked: pa.Table, vectors: ShardVectors) -> Any:
     return found[np.sort(first)].astype(np.int64)
 
 
-def _cover(
-    lake: Lake, space: SpaceRow, vectors: ShardVectors, priority: Any, threshold: float
-) -> Cover:
-    metric = Metric(space.id.metric)
-    index = index_over(lake, space, vectors) or build_index(vectors, metric).index
-    progress = progress_of("duplicates", space)
-    return greedy_cover(similar_pairs(vectors, index, metric, threshold, progress), priority)
-
-
-def _rows(
-    ranked: pa.Table, vectors: ShardVectors, cover: Cover, near_kind: str
-) -> Iterator[dict[str, Any]]:
-    items, contents = ranked["item_id"].to_pylist(), ranked["content_id"].to_pylist()
-    best: dict[str, str] = {}
-    for item, content in zip(items, contents, strict=True):
-        best.setdefault(content, item)
-    ids = vectors.content_ids
-    removed = ids.take(pa.array(cover.removed)).to_pylist()
-    twins = ids.take(pa.array(cover.twins)).to_pylist()
-    twin_of = {
-        content: (twin, float(similarity))
-        for content, twin, similarity in zip(removed, twins, cover.similarities, strict=True)
-    }
-    for item, content in zip(items, contents, strict=True):
-        if content in twin_of:
-            twin, similarity = twin_of[content]
-            kept, kind = best[twin], near_kind
-        elif best[content] != item:
-            kept, kind, similarity = best[content], "exact", 1.0
-        else:
-            continue
-        yield {
-            "item_id": item,
-            "twin_id": kept,
-            "group_id": kept,
-            "kind": kind,
-            "similarity": similarity,
+def _rows(ranked: pa.Table, vectors: ShardVectors, cover: Cover) -> pa.Table:
+    """Return a row a removed item: item_id, twin_id, kind (0 exact, 1 near), similarity."""
+    # Dictionary codes are given in the order of first occurrence: the best item of each content.
+    encoded = ranked["content_id"].combine_chunks().dictionary_encode()
+    code = encoded.indices.to_numpy()
+    _, best = np.unique(code, return_index=True)
+    row_of = rows_among(encoded.dictionary, vectors.content_ids)
+    code_of = np.full(vectors.rows, NO_ROW, np.int64)
+    code_of[row_of[row_of != NO_ROW]] = np.flatnonzero(row_of != NO_ROW)
+    twin_code = np.full(best.size, NO_ROW, np.int64)
+    similarity = np.ones(best.size, np.float32)
+    leaving = code_of[cover.removed]
+    twin_code[leaving], similarity[leaving] = code_of[cover.twins], cover.similarities
+    near = twin_code[code] != NO_ROW
+    removed = np.flatnonzero(near | (best[code] != np.arange(code.size)))
+    near, code = near[removed], code[removed]
+    twins = best[np.where(near, twin_code[code], code)]
+    return pa.table(
+        {
+            "item_id": ranked["item_id"].take(pa.array(removed)),
+            "twin_id": ranked["item_id"].take(pa.array(twins)),
+            "kind": pa.array(near.astype(np.int8)),
+            "similarity": pa.array(np.where(near, similarity[code], np.float32(1.0))),
         }
+    )

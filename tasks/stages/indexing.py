@@ -1,19 +1,39 @@
-"""Build a space's search index, measure it, and put it beside the older versions."""
+"""Keep a space's search index up to date: extended by what is new, or trained anew with a reason.
+
+Each version lies beside the older ones. Rows of deleted contents stay inside as dead ones: a row is
+alive while the content that `contents.parquet` names for it is in use, so a deletion alone writes
+no new version, and a content that returns is found again.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from latentlake.errors import LakeError, SpaceMismatchError
-from models.indexes.build import BuiltIndex, build_index
+from models.indexes.build import RECALL_K, BuiltIndex, build_index
+from models.indexes.errors import IndexFileError
+from models.indexes.growth import MOST_UNMEASURED, Growth, reason_to_retrain, remeasure
+from models.indexes.recall import RecallEstimate
+from models.indexes.results import NO_ROW
+from models.indexes.row_view import RowView
+from models.indexes.streams import batch_rows
 from models.indexes.vector_index import VectorIndex
 from models.types import Metric
-from tasks.stages.builds import BuildStep, Built, build_if_changed, last_build, progress_of
+from tasks.stages.builds import (
+    BuildStep,
+    Built,
+    Details,
+    build_if_changed,
+    last_build,
+    progress_of,
+)
 from tasks.stages.spaces import require_space, space_vectors
 
 if TYPE_CHECKING:
@@ -21,6 +41,7 @@ if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
+    from models.types import RowIds
     from tasks.stages.receipts import StageReceipt
 
 INDEX_FILE = "index.faiss"
@@ -36,17 +57,96 @@ def index_space(lake: Lake, settings: Settings, name: str, run_id: str) -> Stage
     target = settings.space(name).target_recall
     inputs = {"target_recall": target, "seed": settings.run.seed, "revision": _REVISION}
 
-    def work() -> Built:
-        built = build_index(
-            vectors,
-            Metric(space.id.metric),
-            seed=settings.run.seed,
-            target_recall=target,
-            progress=progress_of("index", space),
-        )
-        return _stored(lake, space, vectors, built, run_id)
+    step = BuildStep("index", space, inputs)
 
-    return build_if_changed(lake, BuildStep("index", space, inputs), vectors, run_id, work)
+    def work(last: Details | None) -> Built:
+        version = _extended(lake, space, vectors, settings, last)
+        if isinstance(version, str):
+            built = build_index(
+                vectors,
+                Metric(space.id.metric),
+                seed=settings.run.seed,
+                target_recall=target,
+                progress=progress_of("index", space),
+            )
+            ids, rows = vectors.content_ids, vectors.rows
+            version = _Version(built, ids, rows, version, measured_rows=rows)
+        return _stored(lake, space, vectors, version, run_id)
+
+    return build_if_changed(lake, step, vectors, run_id, work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A version to store.
+
+    Attributes:
+        built: the index with its measured recall.
+        contents: the content of each of its rows, dead ones included.
+        trained_rows: how many vectors there were when it was trained.
+        update: what was done and why.
+        measured_rows: how many there were when its recall was measured.
+        changes_since: how many have come or gone since then.
+        path: where it lies already, if no row was added.
+        size_bytes: of the index there.
+    """
+
+    built: BuiltIndex
+    contents: pa.Array
+    trained_rows: int
+    update: str
+    measured_rows: int
+    changes_since: int = 0
+    path: str | None = None
+    size_bytes: int = 0
+
+
+def _extended(
+    lake: Lake,
+    space: SpaceRow,
+    vectors: ShardVectors,
+    settings: Settings,
+    details: Details | None,
+) -> _Version | str:
+    """Add what is new to the last version; or say why it has to be trained."""
+    try:
+        stored = stored_index(lake, space) if details else None
+    except (IndexFileError, LakeError) as error:
+        return f"trained: {error}"
+    if details is None or stored is None:
+        return "trained: there was no index of this recipe"
+    index, contents = stored
+    fresh = np.flatnonzero(~np.asarray(pc.is_in(vectors.content_ids, value_set=contents)))
+    growth = Growth(
+        index.plan, details["trained_rows"], index.rows, vectors.rows - fresh.size, fresh.size
+    )
+    metric = Metric(space.id.metric)
+    reason = reason_to_retrain(growth, vectors.dim, metric)
+    if reason is not None:
+        return f"trained: {reason}"
+    fresh_ids = vectors.content_ids.take(pa.array(fresh))
+    for batch in vectors.subset(fresh).batches(batch_rows(vectors.dim)):
+        index.add(batch)
+    contents = pa.concat_arrays([contents, fresh_ids])
+    dead = len(contents) - vectors.rows
+    version = _Version(
+        BuiltIndex(index, _measured(details), details["target_recall"]),
+        contents,
+        details["trained_rows"],
+        f"extended by {fresh.size:,}, {dead:,} dead",
+        details["measured_rows"],
+        details["changes_since"] + fresh.size + abs(dead - details["dead"]),
+        None if fresh.size else details["path"],
+        details["size_bytes"],
+    )
+    if version.changes_since <= MOST_UNMEASURED * version.measured_rows:
+        return version
+    view = RowView(index, rows_among(contents, vectors.content_ids))
+    recall = remeasure(view, vectors, metric, RECALL_K, settings.run.seed)
+    built = replace(version.built, recall=recall)
+    if not built.reaches_target:
+        return f"trained: recall had fallen to {recall.mean:.3f}, below {built.target_recall}"
+    return replace(version, built=built, measured_rows=vectors.rows, changes_since=0)
 
 
 def stored_index(
@@ -80,23 +180,53 @@ def stored_index(
     return index, contents
 
 
+def rows_among(ids: pa.Array, order: pa.Array) -> RowIds:
+    """Return where each of some ids stands in an order: (len(ids),) int64, -1 for nowhere."""
+    return np.asarray(pc.index_in(ids, value_set=order).fill_null(NO_ROW), np.int64)
+
+
+def index_over(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> RowView | None:
+    """Return the space's index in the row order of these vectors, if it holds them all."""
+    stored = stored_index(lake, space)
+    if stored is None:
+        return None
+    view = RowView(stored[0], rows_among(stored[1], vectors.content_ids))
+    return view if view.rows == vectors.rows else None
+
+
 def _stored(
-    lake: Lake, space: SpaceRow, vectors: ShardVectors, built: BuiltIndex, run_id: str
+    lake: Lake, space: SpaceRow, vectors: ShardVectors, version: _Version, run_id: str
 ) -> Built:
-    path = f"indexes/{space.id.name}/{space.id.fingerprint}/{run_id}"
-    with lake.store.writing(f"{path}/{CONTENTS_FILE}", "index contents") as temporary:
-        pq.write_table(pa.table({"content_id": vectors.content_ids}), temporary)
-    with lake.store.writing(f"{path}/{INDEX_FILE}", "index") as temporary:
-        built.index.save(temporary, space.id.fingerprint)
-        size_bytes = temporary.stat().st_size
-    details = _details(built) | {"path": path, "size_bytes": size_bytes}
-    content = json.dumps(details, indent=1).encode()
-    lake.store.write(f"{path}/index.json", content, "index details")
+    built = version.built
+    path = version.path or f"indexes/{space.id.name}/{space.id.fingerprint}/{run_id}"
+    details = _details(built) | {
+        "path": path,
+        "size_bytes": version.size_bytes,
+        "rows": built.index.rows,
+        "dead": built.index.rows - vectors.rows,
+        "trained_rows": version.trained_rows,
+        "measured_rows": version.measured_rows,
+        "changes_since": version.changes_since,
+        "update": version.update,
+    }
+    if version.path is None:
+        with lake.store.writing(f"{path}/{CONTENTS_FILE}", "index contents") as temporary:
+            pq.write_table(pa.table({"content_id": version.contents}), temporary)
+        with lake.store.writing(f"{path}/{INDEX_FILE}", "index") as temporary:
+            built.index.save(temporary, space.id.fingerprint)
+            details["size_bytes"] = temporary.stat().st_size
+        content = json.dumps(details, indent=1).encode()
+        lake.store.write(f"{path}/index.json", content, "index details")
     note = (
         f"{built.plan.factory}, recall@{built.recall.k} {built.recall.mean:.3f} "
         f"[{built.recall.low:.3f}, {built.recall.high:.3f}]"
     )
-    return Built({"vectors": vectors.rows}, details, (note,))
+    return Built({"vectors": vectors.rows}, details, (note, version.update))
+
+
+def _measured(details: dict[str, Any]) -> RecallEstimate:
+    low, high = details["recall_low"], details["recall_high"]
+    return RecallEstimate(details["k"], details["queries"], details["recall"], low, high)
 
 
 def _details(built: BuiltIndex) -> dict[str, Any]:

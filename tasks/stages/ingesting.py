@@ -22,6 +22,7 @@ from latentlake.progress import report_progress
 from tasks.stages.describing import Origin, quarantine_row
 from tasks.stages.receipts import StageReceipt
 from tasks.stages.scanning import Described, Scan, read_files, reader_version, scan_source
+from tasks.stages.summaries import ignored_text
 
 if TYPE_CHECKING:
     from latentlake.settings import Settings
@@ -75,7 +76,7 @@ def ingest_source(lake: Lake, settings: Settings, name: str, run_id: str) -> Sta
         report_progress(f"ingest {name}", len(scan.stale), len(scan.stale), "files")
         ingest.take_vanished()
         ingest.commit(last=True)
-    notes = (f"{source.ignored} other files ignored",) if source.ignored else ()
+    notes = (ignored_text(source.ignored_by_kind),) if source.ignored else ()
     return StageReceipt(
         "ingest", name, ingest.changed, ingest.counts, time.monotonic() - began, notes
     )

@@ -1,21 +1,35 @@
-"""The neighbour graph of a space: computed once, read by every report."""
+"""The neighbour graph of a space: kept up to date with its vectors, read by every report."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.schemas import NEIGHBOURS
+from data.result_schemas import NEIGHBOURS
+from data.space_files import numbered_lists, offsets_of, read_numbered
 from latentlake.errors import LakeError
-from models.analysis.graph import GraphOptions, NeighbourGraph, build_graph
-from models.indexes.results import NO_ROW, NO_SIMILARITY
+from models.analysis.graph import (
+    GraphOptions,
+    NeighbourGraph,
+    build_graph,
+    is_exact_affordable,
+)
+from models.analysis.graph_update import MOST_CHANGED, OldGraph, remeasured, update_graph
+from models.indexes.growth import MOST_UNMEASURED
+from models.indexes.results import NO_ROW, no_neighbours
 from models.types import Metric
-from tasks.stages.builds import BuildStep, Built, build_if_changed, progress_of
-from tasks.stages.indexing import stored_index
+from tasks.stages.builds import (
+    BuildStep,
+    Built,
+    Details,
+    build_if_changed,
+    progress_of,
+)
+from tasks.stages.indexing import index_over, rows_among
 from tasks.stages.spaces import require_space, space_vectors
 
 if TYPE_CHECKING:
@@ -23,42 +37,101 @@ if TYPE_CHECKING:
     from data.lake import Lake
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
-    from models.indexes.vector_index import VectorIndex
+    from models.indexes.recall import RecallEstimate
+    from models.indexes.row_view import RowView
     from tasks.stages.receipts import StageReceipt
 
 
 def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> StageReceipt:
-    """Rebuild the space's neighbour graph if its vectors or k have changed."""
+    """Bring the space's neighbour graph up to date, if its vectors or k have changed."""
     space = require_space(lake, settings, name)
     vectors = space_vectors(lake, settings, space)
-    k = settings.space(name).neighbours
+    k, options = settings.space(name).neighbours, GraphOptions(seed=settings.run.seed)
+    step = BuildStep("graph", space, {"k": k, "seed": options.seed})
 
-    def work() -> Built:
-        graph = build_graph(
-            vectors,
-            index_over(lake, space, vectors),
-            Metric(space.id.metric),
-            k,
-            GraphOptions(seed=settings.run.seed),
-            progress_of("graph", space),
-        )
-        lake.replace_space("neighbours", name, _rows(name, vectors, graph), run_id)
-        if graph.recall is None:
-            return Built({"contents": vectors.rows}, {"k": k, "exact": True}, ("exact",))
-        details = {"k": k, "exact": False, "recall": asdict(graph.recall)}
-        note = f"recall@{graph.recall.k} {graph.recall.mean:.3f}"
-        return Built({"contents": vectors.rows}, details, (note,))
+    def work(last: Details | None) -> Built:
+        index = index_over(lake, space, vectors)
+        old = _old_graph(lake, space, vectors, k) if last else None
+        made = _updated(old, vectors, index, last, options)
+        if isinstance(made, str):
+            graph = build_graph(
+                vectors, index, Metric(space.id.metric), k, options, progress_of("graph", space)
+            )
+            measured = _measurement(graph.recall, vectors.rows) if graph.recall else None
+            made = _Made(graph, vectors.rows, made, measured)
+        lake.replace_space("neighbours", name, _rows(name, vectors, made.graph), run_id)
+        exact = made.measured is None
+        details = {"k": k, "exact": exact, "update": made.update, "measured": made.measured}
+        note = "exact" if made.measured is None else f"recall@{k} {made.measured['mean']:.3f}"
+        counts = {"contents": vectors.rows, "changed": made.changed}
+        return Built(counts, details, (note, made.update))
 
-    step = BuildStep("graph", space, {"k": k, "seed": settings.run.seed})
     return build_if_changed(lake, step, vectors, run_id, work)
 
 
-def index_over(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> VectorIndex | None:
-    """Return the space's index if it is over exactly these vectors."""
-    stored = stored_index(lake, space)
-    if stored is None or not stored[1].equals(vectors.content_ids):
-        return None
-    return stored[0]
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A graph to store.
+
+    Attributes:
+        graph: the lists.
+        changed: how many of them are not what they were.
+        update: what was done and why.
+        measured: the last measurement of its recall, and what has changed since; None if exact.
+    """
+
+    graph: NeighbourGraph
+    changed: int
+    update: str
+    measured: dict[str, Any] | None
+
+
+def _updated(
+    old: OldGraph | None,
+    vectors: ShardVectors,
+    index: RowView | None,
+    details: Details | None,
+    options: GraphOptions,
+) -> _Made | str:
+    """Update the stored graph; or say why it has to be rebuilt."""
+    if old is None or details is None:
+        return "rebuilt: there was no graph of this recipe"
+    if old.changed_share > MOST_CHANGED:
+        return f"rebuilt: {old.changed_share:.0%} of the lists would change"
+    affordable = is_exact_affordable(vectors, options)
+    if affordable and not details["exact"]:
+        return "rebuilt: small enough to be exact now"
+    update = update_graph(vectors, index, old, options)
+    measured: dict[str, Any] | str | None = None
+    if not details["exact"] or not (affordable or index is None):
+        measured = _kept_recall(details["measured"], old, vectors, update.graph, options)
+    if isinstance(measured, str):
+        return measured
+    changed = update.changed.size
+    told = f"updated: {changed:,} of {vectors.rows:,} lists"
+    return _Made(update.graph, changed, told, measured)
+
+
+def _kept_recall(
+    known: dict[str, Any] | None,
+    old: OldGraph,
+    vectors: ShardVectors,
+    graph: NeighbourGraph,
+    options: GraphOptions,
+) -> dict[str, Any] | str:
+    """Carry the last measurement on, or measure again; or say why the graph has to be rebuilt."""
+    if known is not None:
+        changes = known["changes_since"] + old.fresh.size + old.gone
+        if changes <= MOST_UNMEASURED * known["rows"]:
+            return known | {"changes_since": changes}
+    recall = remeasured(vectors, graph, options)
+    if known is not None and recall.high < known["low"]:
+        return f"rebuilt: recall had fallen to {recall.mean:.3f}"
+    return _measurement(recall, vectors.rows)
+
+
+def _measurement(recall: RecallEstimate, rows: int) -> dict[str, Any]:
+    return asdict(recall) | {"rows": rows, "changes_since": 0}
 
 
 def stored_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> NeighbourGraph:
@@ -67,34 +140,53 @@ def stored_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> Neighbou
     Raises:
         LakeError: the graph is missing, or of other vectors.
     """
-    table = lake.read("neighbours", where=pc.field("space") == space.id.name)
-    order = pc.index_in(vectors.content_ids, value_set=table["content_id"].combine_chunks())
-    if order.null_count or table.num_rows != vectors.rows:
+    old = _old_graph(lake, space, vectors, None)
+    if old.fresh.size or old.torn.size:
         raise LakeError(
             f"space '{space.id.name}': the neighbour graph is not of these vectors. "
             "'latentlake graph' renews it."
         )
-    table = table.take(order)
-    lists = table["neighbours"].combine_chunks()
-    counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
-    k = int(counts.max()) if len(counts) else 0
-    present = np.arange(k) < counts[:, None]
-    rows = np.full((vectors.rows, k), NO_ROW, np.int64)
-    similarities = np.full((vectors.rows, k), NO_SIMILARITY, np.float32)
-    rows[present] = pc.index_in(lists.flatten(), value_set=vectors.content_ids).to_numpy()
-    similarities[present] = table["similarities"].combine_chunks().flatten().to_numpy()
-    return NeighbourGraph(rows, similarities, Metric(space.id.metric), None)
+    return NeighbourGraph(old.lists.rows, old.lists.similarities, old.metric, None)
+
+
+def _old_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int | None) -> OldGraph:
+    """Read the stored lists in the row order of these vectors, k wide (by default as they are)."""
+    batches = list(read_numbered(lake, "neighbours", space.id.name, "neighbours"))
+    counts = [np.asarray(pc.list_value_length(batch["neighbours"])) for batch in batches]
+    if k is None:
+        k = max((int(each.max(initial=0)) for each in counts), default=0)
+    found = no_neighbours(vectors.rows, k)
+    has_list, torn, gone = np.zeros(vectors.rows, np.bool_), np.zeros(vectors.rows, np.bool_), 0
+    for batch, held in zip(batches, counts, strict=True):
+        of = rows_among(batch["content_id"], vectors.content_ids)
+        numbered = batch["neighbours"].flatten()
+        row_of = rows_among(numbered.dictionary, vectors.content_ids)
+        present = np.arange(k) < held[:, None]
+        rows = no_neighbours(of.size, k)
+        rows.rows[present] = row_of[numbered.indices.to_numpy()]
+        rows.similarities[present] = batch["similarities"].flatten().to_numpy()
+        alive = of != NO_ROW
+        found.rows[of[alive]] = rows.rows[alive]
+        found.similarities[of[alive]] = rows.similarities[alive]
+        torn[of[alive]] = (present & (rows.rows == NO_ROW)).any(axis=1)[alive]
+        has_list[of[alive]] = True
+        gone += int((~alive).sum())
+    return OldGraph(
+        found,
+        Metric(space.id.metric),
+        np.flatnonzero(~has_list).astype(np.int64),
+        np.flatnonzero(torn).astype(np.int64),
+        gone,
+    )
 
 
 def _rows(name: str, vectors: ShardVectors, graph: NeighbourGraph) -> pa.Table:
     present = graph.rows != NO_ROW
-    offsets = pa.array(np.concatenate(([0], np.cumsum(present.sum(axis=1)))).astype(np.int32))
-    neighbours = vectors.content_ids.take(pa.array(graph.rows[present]))
     similarities = pa.array(graph.similarities[present], pa.float32())
     columns = [
         pa.array([name] * vectors.rows, pa.string()),
         vectors.content_ids,
-        pa.ListArray.from_arrays(offsets, neighbours),
-        pa.ListArray.from_arrays(offsets, similarities),
+        numbered_lists(graph.rows, vectors.content_ids),
+        pa.ListArray.from_arrays(offsets_of(present), similarities),
     ]
     return pa.Table.from_arrays(columns, names=NEIGHBOURS.columns.names)

@@ -167,10 +167,27 @@ def active_items(lake: Lake, sources: tuple[str, ...], columns: list[str]) -> pa
 
 
 def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVectors:
-    """Return the space's vectors of all contents that its sources hold now."""
+    """Return the space's vectors of all contents that its sources hold now.
+
+    What one stage has opened the next one takes over, as long as neither table has a new version.
+    """
     sources = settings.space(space.id.name).sources
-    active = active_items(lake, sources, ["content_id"])["content_id"].combine_chunks()
-    return open_vectors(shard_paths(lake, space.id), space.id.dim, active)
+    tables = [lake.delta(folder) for folder in ("tables/items", space.id.folder)]
+    states = [(table.metadata().id, table.version()) if table else None for table in tables]
+    key = (lake.uri, space.id, sources, *states)
+    vectors = _opened.get(key)
+    if vectors is None:
+        live, within = ~pc.field("deleted"), ("source", pa.array(sources, pa.string()))
+        items = lake.read("items", where=live, within=within, columns=["content_id"])
+        active = items["content_id"].combine_chunks()
+        vectors = open_vectors(shard_paths(lake, space.id), space.id.dim, active)
+        _opened.clear()
+        _opened[key] = vectors
+    return vectors
+
+
+_opened: dict[Any, ShardVectors] = {}
+"""The last vectors that were opened: ids and a mask, no matrix."""
 
 
 def _train(lake: Lake, settings: Settings, name: str) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import html
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tasks.stages.receipts import StageReceipt
     from tasks.stages.runs import RunSummary
+
+
+_KINDS_NAMED: Final = 6
 
 
 def markdown_summary(summary: RunSummary) -> str:
@@ -19,7 +25,7 @@ def markdown_summary(summary: RunSummary) -> str:
         head = f"Nothing new: run `{summary.run_id}` committed nothing in {summary.seconds:.1f} s."
     lines = [head, "", "| stage | of | result | seconds |", "|---|---|---|---|"]
     lines += [
-        f"| {r.stage} | {r.subject} | {result_line(r)} | {r.seconds:.2f} |"
+        f"| {r.stage} | {r.subject} | {_cell(result_line(r))} | {r.seconds:.2f} |"
         for r in summary.receipts
     ]
     return "\n".join(lines)
@@ -31,6 +37,20 @@ def result_line(receipt: StageReceipt) -> str:
         return f"failed: {receipt.error}"
     counts = [counted(name, count) for name, count in receipt.counts.items() if count]
     return "; ".join([", ".join(counts) or "nothing", *receipt.notes])
+
+
+def ignored_text(by_kind: Mapping[str, int]) -> str:
+    """Say how many files a listing passed over and of which kinds, the most frequent first."""
+    kinds = sorted(by_kind.items(), key=lambda kind: (-kind[1], kind[0]))
+    named = [f"{count:,} {kind or '(no extension)'}" for kind, count in kinds[:_KINDS_NAMED]]
+    if len(kinds) > _KINDS_NAMED:
+        named.append(f"{sum(count for _, count in kinds[_KINDS_NAMED:]):,} of other kinds")
+    return f"{sum(by_kind.values()):,} other files ignored: {', '.join(named)}"
+
+
+def _cell(text: str) -> str:
+    """Write foreign text into a Markdown table: neither HTML nor a column nor a line."""
+    return " ".join(html.escape(text).replace("|", "&#124;").replace("`", "&#96;").split())
 
 
 def counted(name: str, count: int) -> str:

@@ -80,7 +80,8 @@ def check_index(
     build = last_build(lake, "index", space, snapshot)
     if build is None:
         return
-    subject = str(json.loads(build["details"])["path"])
+    details = json.loads(build["details"])
+    subject, rows = str(details["path"]), details.get("rows", build["rows"])
     try:
         stored = stored_index(lake, space, snapshot)
     except (LatentlakeError, pa.ArrowException, OSError) as error:
@@ -93,8 +94,8 @@ def check_index(
         yield _wrong(subject, space, f"{index.dim} dimensions, the space has {space.id.dim}")
     elif index.metric != Metric(space.id.metric):
         yield _wrong(subject, space, f"metric {index.metric}, the space has {space.id.metric}")
-    elif index.rows != build["rows"]:
-        yield _wrong(subject, space, f"{index.rows} rows, {build['rows']} were built")
+    elif index.rows != rows:
+        yield _wrong(subject, space, f"{index.rows} rows, {rows} were built")
     elif whole_shards:
         yield from _check_rows(lake, space, snapshot, (subject, index, contents))
 

@@ -41,7 +41,7 @@ def test_a_small_graph_is_that_of_brute_force(
     np.testing.assert_allclose(graph.similarities, expected, atol=1e-4)
     assert (graph.rows != np.arange(rows)[:, None]).all()
     assert ((graph.rows == -1) == np.isneginf(expected)).all()
-    assert graph.is_exact
+    assert graph.recall is None
 
 
 def test_through_an_index_the_stated_recall_is_the_true_one() -> None:

@@ -20,7 +20,7 @@ from models.indexes.results import Neighbours
 from models.indexes.streams import sample, take
 from models.indexes.tuning import tune
 from models.indexes.vector_index import VectorIndex
-from models.types import ArrayVectors, Matrix, Metric
+from models.types import ArrayVectors, Matrix, Metric, RowIds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +49,10 @@ class Chunked:
                 return
             yield self.matrix[start : start + min(size, rows)]
             start += min(size, rows)
+
+    def subset(self, rows: RowIds) -> Chunked:
+        self.passes += 1
+        return Chunked(self.matrix[rows])
 
 
 def gaussian(rows: int, dim: int, seed: int = 0) -> Matrix:

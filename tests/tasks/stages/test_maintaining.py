@@ -22,11 +22,13 @@ from data.catalog import CATALOG_NAME, connect, write_catalog
 from data.commits import retrying_commit
 from data.lake import table_of
 from data.locking import sole_writer
+from data.maintenance.findings import ForgetBuilds
+from data.maintenance.mending import mend
 from data.maintenance.vacuuming import Retention, carry_out, plan_vacuum
-from data.shards import shard_paths, write_shard
+from data.shards import read_footer, shard_paths, write_shard
 from data.vectors import vectors_of
 from data.versions import describe_version
-from latentlake.errors import LakeBusyError, SchemaVersionError
+from latentlake.errors import LakeBusyError, SchemaVersionError, ShardError
 from models.indexes.vector_index import VectorIndex
 from tasks.stages.indexing import INDEX_FILE
 from tasks.stages.maintaining import (
@@ -92,6 +94,7 @@ def problems(project: Project) -> str:
 def dump(project: Project, snapshot: Snapshot) -> dict[str, list[str]]:
     """Everything a reader of a snapshot sees, but for the history of runs."""
     views = ["items", "quarantine", "neighbours", "duplicates", "clusters", "cluster_summary"]
+    views += ["pairs", "paired", "centroids", "detector_fits"]
     with connect(project.lake, snapshot) as connection:
         return {
             view: sorted(map(str, connection.execute(f"FROM {view}").fetchall()))
@@ -229,8 +232,13 @@ def test_each_damage_is_found(built: Project, damage: Callable[[Project], None],
 @pytest.mark.parametrize(
     "damages", [[footer_digest, no_catalog], [cut_index], [lost_row, strange_twin]]
 )
-def test_damage_is_mended(built: Project, damages: list[Callable[[Project], None]]) -> None:
-    expected = dump(built, built.lake.snapshot())
+def test_damage_is_mended(
+    built: Project, tmp_path: Path, damages: list[Callable[[Project], None]]
+) -> None:
+    sound = Project(shutil.copytree(built.folder, tmp_path / "sound"))
+    mend(sound.lake, [ForgetBuilds("words")], "run")
+    sound.run()
+    expected = dump(sound, sound.lake.snapshot())
     for damage in damages:
         damage(built)
     findings = list(verify_lake(built.lake))
@@ -238,7 +246,7 @@ def test_damage_is_mended(built: Project, damages: list[Callable[[Project], None
     built.run()
     assert [f for f in verify_lake(built.lake) if not f.subject.startswith("snapshot ")] == []
     seen = dump(built, built.lake.snapshot())
-    for view in ("items", "embeddings_words", "clusters"):
+    for view in ("items", "embeddings_words", "clusters", "anomalies", "pairs", "neighbours"):
         assert seen[view] == expected[view]
 
 
@@ -397,7 +405,7 @@ def test_a_lake_of_version_0_is_migrated(built: Project) -> None:
     age(built)
     with pytest.raises(SchemaVersionError, match="latentlake migrate"):
         built.lake.snapshot()
-    with pytest.raises(SchemaVersionError, match="version 0, this code reads 2"):
+    with pytest.raises(SchemaVersionError, match="version 0, this code reads 3"):
         begin_run(built.lake, "pipeline")
     with pytest.raises(SchemaVersionError, match="latentlake migrate"):
         built.lake.upsert("runs", table_of("runs", [{"run_id": "r"}]), "r")
@@ -416,6 +424,62 @@ def test_a_lake_of_version_0_is_migrated(built: Project) -> None:
         built.lake.snapshot(1)
 
 
+def age_to_2(project: Project) -> None:
+    """Make the project's lake one of version 2: stages had nothing to extend yet."""
+    from deltalake import DeltaTable, write_deltalake
+
+    lake = project.lake
+    for name in ("pairs", "paired", "centroids", "detector_fits"):
+        shutil.rmtree(lake.root / "tables" / name)
+    rows = lake.read("clusters").drop_columns(["silhouette"])
+    table = lake.delta("tables/clusters")
+    assert table is not None
+    write_deltalake(table, rows, mode="overwrite", schema_mode="overwrite", partition_by=["space"])
+    builds = lake.read("builds").to_pylist()
+    for row in builds:
+        kept = {"path": json.loads(row["details"])["path"]} if row["stage"] == "index" else {}
+        row |= {"details": json.dumps(kept), "inputs": "digests were taken in another way"}
+    lake.upsert("builds", table_of("builds", builds), "run")
+    for folder in lake.table_folders():
+        place = DeltaTable(str(lake.root / folder))
+        place.alter.set_table_description(describe_version(2))
+    versions = lake.versions()
+    for path in (lake.root / "snapshots").iterdir():
+        content = json.loads(path.read_text()) | {"schema_version": 2, "versions": versions}
+        path.write_text(json.dumps(content))
+
+
+def test_a_lake_of_version_2_is_migrated_without_touching_a_shard(
+    built: Project, tmp_path: Path
+) -> None:
+    anew = Project(shutil.copytree(built.folder, tmp_path / "anew"))
+    mend(anew.lake, [ForgetBuilds("words")], "run")
+    anew.run()
+    age_to_2(built)
+    before = {path: path.read_bytes() for path in shards(built)}
+    with pytest.raises(SchemaVersionError, match="latentlake migrate"):
+        built.lake.snapshot()
+    migrate_lake(built.lake, built.settings)
+    assert needs_migration(built.lake) is None
+    assert {path: path.read_bytes() for path in shards(built)} == before
+    assert built.lake.read("clusters")["silhouette"].null_count == 80
+    assert built.run().changed
+    assert problems(built) == ""
+    seen, expected = (dump(each, each.lake.snapshot()) for each in (built, anew))
+    for view in ("clusters", "centroids", "anomalies", "pairs", "paired", "neighbours"):
+        assert seen[view] == expected[view]
+    assert not built.run().changed
+
+
+def test_a_shard_of_another_version_is_refused(
+    built: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shards(built)[0]
+    monkeypatch.setattr("data.shards.SHARD_VERSION", 2)
+    with pytest.raises(ShardError, match="schema version 1, this code reads 2"):
+        read_footer(path)
+
+
 def test_a_lake_of_version_1_gets_its_new_column_and_keeps_its_shards(built: Project) -> None:
     from deltalake import DeltaTable, write_deltalake
 
@@ -427,7 +491,7 @@ def test_a_lake_of_version_1_gets_its_new_column_and_keeps_its_shards(built: Pro
     for folder in built.lake.table_folders():
         table = DeltaTable(str(built.lake.root / folder))
         table.alter.set_table_description(describe_version(1))
-    with pytest.raises(SchemaVersionError, match="version 1, this code reads 2"):
+    with pytest.raises(SchemaVersionError, match="version 1, this code reads 3"):
         built.lake.upsert("runs", table_of("runs", [{"run_id": "r"}]), "r")
     migrate_lake(built.lake, built.settings)
     assert dump(built, built.lake.snapshot()) == expected

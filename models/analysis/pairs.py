@@ -1,0 +1,134 @@
+"""Near-duplicate pairs that do not depend on which side was looked for, or when.
+
+The index proposes pairs, by its codes and with some slack; the vectors themselves decide. So a pair
+has one similarity, whether its rows came in one batch or in two.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from models.analysis.duplicates import MAX_PAIRS, Pairs, TooManyPairsError
+from models.indexes.exact import pair_similarities
+from models.indexes.streams import (
+    BATCH_BYTES,
+    Progress,
+    batch_rows,
+    prepared,
+    selected,
+    silent,
+    take,
+)
+from models.types import Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from models.indexes.row_view import RowView
+    from models.types import RowIds, Vectors
+
+_FIRST_QUERIES: Final = 64
+_MOST_QUERIES: Final = 4096
+_MATCHES_AT_ONCE: Final = 4_000_000
+_COMPARED_AT_ONCE: Final = 1 << 14
+_SLACK: Final = {"SQfp16": 2e-3, "SQ8": 3e-2}
+"""How far a cosine by these codes may be off; see the contract suite over all index kinds."""
+_ROUNDING: Final = 1e-6
+
+
+def find_pairs(
+    vectors: Vectors,
+    index: RowView,
+    metric: Metric,
+    threshold: float,
+    rows: RowIds,
+    progress: Progress = silent,
+) -> Pairs:
+    """Find all pairs that some rows are part of and whose similarity reaches a threshold.
+
+    Complete for a Flat index, else as complete as the lists that the index probes. Memory is that
+    of the candidates, 16 bytes each, and of the vectors of a block of them.
+
+    Args:
+        vectors: all rows.
+        index: over the same rows in the same order.
+        metric: how nearness is measured.
+        threshold: the least similarity, to within float32's rounding; for L2 a negative squared
+            distance.
+        rows: (wanted,) int64, ascending: the rows to look for.
+        progress: called with "pairs" and the fraction done.
+
+    Returns:
+        Each pair once, its similarity computed in float64 from the vectors.
+
+    Raises:
+        IndexMismatchError: the index has another number of rows, dimension or metric.
+        TooManyPairsError: more than `MAX_PAIRS` matches.
+    """
+    index.require(vectors.rows, vectors.dim, metric)
+    codec = index.index.plan.factory.rpartition(",")[2]
+    slack = _SLACK.get(codec, 1e-5 * max(1.0, abs(threshold)))
+    found, total = [np.empty(0, np.int64)], 0
+    for keys, done in _candidates(vectors, index, threshold - slack, rows):
+        found.append(keys)
+        total += keys.size
+        if total > 2 * MAX_PAIRS:
+            raise TooManyPairsError(threshold, total // 2, done)
+        progress("pairs", done / rows.size)
+    unique = np.unique(np.concatenate(found))
+    return _decided(vectors, metric, threshold, unique // vectors.rows, unique % vectors.rows)
+
+
+def joined(one: Pairs, other: Pairs) -> Pairs:
+    """Return the pairs of both, sorted by first, then second; each once."""
+    first = np.concatenate((one.first, other.first))
+    second = np.concatenate((one.second, other.second))
+    similarities = np.concatenate((one.similarities, other.similarities))
+    order = np.lexsort((second, first))
+    first, second, similarities = first[order], second[order], similarities[order]
+    new = (np.diff(first, prepend=-1) != 0) | (np.diff(second, prepend=-1) != 0)
+    return Pairs(first[new], second[new], similarities[new])
+
+
+def _candidates(
+    vectors: Vectors, index: RowView, threshold: float, rows: RowIds
+) -> Iterator[tuple[RowIds, int]]:
+    """Search in chunks that grow while answers are few: their number is not known beforehand."""
+    chunk, done = _FIRST_QUERIES, 0
+    for block, queries in selected(vectors, rows, batch_rows(vectors.dim)):
+        start = 0
+        while start < block.size:
+            part = slice(start, start + chunk)
+            matches = index.range_search(queries[part], threshold)
+            query = block[part][matches.queries]
+            other = query != matches.rows
+            low = np.minimum(query, matches.rows)[other]
+            start, searched = start + block[part].size, block[part].size
+            done += searched
+            yield low * vectors.rows + np.maximum(query, matches.rows)[other], done
+            each = max(1.0, matches.rows.size / searched)
+            chunk = int(min(_MOST_QUERIES, 2 * chunk, max(1, _MATCHES_AT_ONCE // each)))
+
+
+def _decided(
+    vectors: Vectors, metric: Metric, threshold: float, first: RowIds, second: RowIds
+) -> Pairs:
+    similarities = np.empty(first.size, np.float32)
+    at_once = max(1, 4 * BATCH_BYTES // (8 * vectors.dim))
+    for start in range(0, first.size, at_once):
+        part = slice(start, min(first.size, start + at_once))
+        both = np.concatenate((first[part], second[part]))
+        unique, where = np.unique(both, return_inverse=True)
+        stored = prepared(take(vectors, unique), vectors.dim, metric)
+        left, right = np.split(where, 2)
+        for low in range(0, left.size, _COMPARED_AT_ONCE):
+            some = slice(low, low + _COMPARED_AT_ONCE)
+            similarities[part][some] = pair_similarities(
+                stored[left[some]], stored[right[some]], metric
+            )
+    if metric is Metric.COSINE:
+        np.clip(similarities, -1.0, 1.0, out=similarities)
+    near = similarities >= threshold - _ROUNDING * max(1.0, abs(threshold))
+    return Pairs(first[near], second[near], similarities[near])

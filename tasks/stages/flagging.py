@@ -1,0 +1,171 @@
+"""The report `anomalies`: distances to neighbours are exact, the covariance is fitted now and then.
+
+Percentiles and ranks compare each content with all others, so they are computed anew each time,
+from scores; that is a sort. What costs is scoring, and only new contents are scored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.result_schemas import ANOMALIES, DETECTOR_FITS
+from data.space_files import numbered_lists
+from models.analysis.anomalies import Anomalies, rank_anomalies
+from models.analysis.detectors import Mahalanobis, MahalanobisFit, NeighbourDistance
+from models.indexes.results import NO_ROW
+from models.types import Metric
+from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
+from tasks.stages.indexing import rows_among
+from tasks.stages.neighbours import stored_graph
+
+if TYPE_CHECKING:
+    from data.catalog import SpaceRow
+    from data.lake import Lake
+    from data.shards import SpaceId
+    from data.vectors import ShardVectors
+    from latentlake.settings import Settings
+    from models.analysis.detectors import Scores
+    from tasks.stages.receipts import StageReceipt
+
+MOST_CHANGES: Final = 0.1
+"""Contents that have come or gone since the fit, as a share of those it was fitted to."""
+MOST_DRIFT: Final = 1.1
+"""Mean score against that at the fit, or the other way round."""
+_REVISION = 2
+"""Raise it when the same vectors should get another report."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """Scores of all contents, and the fit they go back to.
+
+    Attributes:
+        scores: (rows,) float64, squared Mahalanobis distances, rounded as the table stores them:
+            old and new contents are compared at one precision.
+        fitted_rows: how many contents the covariance was fitted to.
+        fitted_mean: their mean score.
+        changes_since: how many contents have come or gone since.
+        update: what was done and why.
+        fit: what is to be stored; None where it is in the lake.
+    """
+
+    scores: Scores
+    fitted_rows: int
+    fitted_mean: float
+    changes_since: int
+    update: str
+    fit: MahalanobisFit | None = None
+
+
+def flag_anomalies(
+    lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors, run_id: str
+) -> StageReceipt:
+    """Score what is new and rank everything, if vectors or graph have changed."""
+    name, metric = space.id.name, Metric(space.id.metric)
+    inputs = {"k": settings.space(name).neighbours, "revision": _REVISION}
+    step = BuildStep("anomalies", space, inputs)
+
+    def work(last: Details | None) -> Built:
+        graph = stored_graph(lake, space, vectors)
+        scored = _carried(lake, space.id, vectors, last)
+        if isinstance(scored, str):
+            fit = MahalanobisFit.of(vectors, metric)
+            scores = _rounded(fit.scores(vectors))
+            scored = _Scored(scores, vectors.rows, _mean(scores), 0, scored, fit)
+        near, far = NeighbourDistance(), Mahalanobis()
+        found = rank_anomalies(
+            {near.name: _rounded(near.scores(vectors, graph)), far.name: scored.scores}, graph
+        )
+        if scored.fit is not None:
+            lake.replace_space("detector_fits", name, _fit_rows(name, scored.fit), run_id)
+        lake.replace_space("anomalies", name, _rows(name, vectors, found), run_id)
+        details: dict[str, Any] = {
+            "detectors": [judged.name for judged in found.detectors],
+            "fitted_rows": scored.fitted_rows,
+            "fitted_mean": scored.fitted_mean,
+            "changes_since": scored.changes_since,
+            "update": scored.update,
+        }
+        return Built({"contents": vectors.rows}, details, (scored.update,))
+
+    return build_if_changed(lake, step, vectors, run_id, work)
+
+
+def _carried(
+    lake: Lake, space: SpaceId, vectors: ShardVectors, details: Details | None
+) -> _Scored | str:
+    """Score new contents by the stored fit; or say why there has to be a new one."""
+    if details is None:
+        return "fitted: there was no report of this recipe"
+    here = pc.field("space") == space.name
+    stored = lake.read("anomalies", where=here, columns=["content_id", "mahalanobis"])
+    rows = rows_among(stored["content_id"], vectors.content_ids)
+    alive = rows != NO_ROW
+    is_new = np.ones(vectors.rows, np.bool_)
+    is_new[rows[alive]] = False
+    fresh = np.flatnonzero(is_new).astype(np.int64)
+    changes = details["changes_since"] + fresh.size + int((~alive).sum())
+    if changes > MOST_CHANGES * details["fitted_rows"]:
+        return f"fitted: {changes:,} contents came or went since {details['fitted_rows']:,}"
+    fit = _stored_fit(lake, space.name, Metric(space.metric))
+    if fit is None:
+        return "fitted: the last fit was not there"
+    scores = np.empty(vectors.rows, np.float64)
+    scores[rows[alive]] = stored["mahalanobis"].to_numpy()[alive]
+    scores[fresh] = _rounded(fit.scores(vectors.subset(fresh)))
+    mean, fitted = _mean(scores), details["fitted_mean"]
+    if max(mean, fitted) > MOST_DRIFT * min(mean, fitted):
+        return f"fitted: mean score {mean:.4g}, {fitted:.4g} at the last fit"
+    update = f"scored: {fresh.size:,} new, {changes:,} came or went since the fit"
+    return _Scored(scores, details["fitted_rows"], fitted, changes, update)
+
+
+def _stored_fit(lake: Lake, name: str, metric: Metric) -> MahalanobisFit | None:
+    here = (pc.field("space") == name) & (pc.field("detector") == Mahalanobis().name)
+    stored = lake.read("detector_fits", where=here).sort_by("component")
+    if stored.num_rows == 0:
+        return None
+    values = stored["coefficients"].combine_chunks().flatten().to_numpy()
+    mean, *_ = parts = values.reshape(stored.num_rows, -1)
+    return MahalanobisFit(metric, mean, np.ascontiguousarray(parts[1:].T))
+
+
+def _fit_rows(name: str, fit: MahalanobisFit) -> pa.Table:
+    """Return the mean as component 0, and the columns of the whitening matrix after it."""
+    parts = np.vstack([fit.mean, fit.whitening.T])
+    columns = [
+        pa.array(np.full(len(parts), name), pa.string()),
+        pa.array(np.full(len(parts), Mahalanobis().name), pa.string()),
+        pa.array(np.arange(len(parts)), pa.int32()),
+        pa.array(list(parts), pa.list_(pa.float64())),
+    ]
+    return pa.Table.from_arrays(columns, schema=DETECTOR_FITS.columns)
+
+
+def _rows(name: str, vectors: ShardVectors, found: Anomalies) -> pa.Table:
+    near, far = found.detectors
+    columns = [
+        pa.array(np.full(vectors.rows, name), pa.string()),
+        vectors.content_ids,
+        pa.array(near.scores, pa.float32()),
+        pa.array(near.percentiles, pa.float32()),
+        pa.array(far.scores, pa.float32()),
+        pa.array(far.percentiles, pa.float32()),
+        pa.array(found.percentiles, pa.float32()),
+        pa.array(found.ranks, pa.int64()),
+        numbered_lists(found.normal_neighbours, vectors.content_ids),
+    ]
+    return pa.Table.from_arrays(columns, ANOMALIES.columns.names)
+
+
+def _rounded(scores: Scores) -> Scores:
+    return scores.astype(np.float32).astype(np.float64)
+
+
+def _mean(scores: Scores) -> float:
+    return float(scores.mean()) if scores.size else 0.0

@@ -1,0 +1,111 @@
+"""The table `pairs`: who resembles whom, kept up to date by searching for what is new."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.result_schemas import PAIRED, PAIRS
+from models.analysis.duplicates import Pairs
+from models.analysis.pairs import find_pairs, joined
+from models.indexes.build import build_index
+from models.indexes.results import NO_ROW
+from models.indexes.row_view import RowView
+from models.types import Metric
+from tasks.stages.builds import (
+    BuildStep,
+    Built,
+    Details,
+    build_if_changed,
+    progress_of,
+)
+from tasks.stages.indexing import index_over, rows_among
+
+if TYPE_CHECKING:
+    from data.catalog import SpaceRow
+    from data.lake import Lake
+    from data.vectors import ShardVectors
+    from tasks.stages.receipts import StageReceipt
+
+_REVISION = 1
+"""Raise it when the same vectors should get other pairs."""
+
+
+def pair_contents(
+    lake: Lake, space: SpaceRow, vectors: ShardVectors, threshold: float, run_id: str
+) -> tuple[StageReceipt, Pairs | None]:
+    """Bring the space's pairs up to date, and return them if they have changed.
+
+    Only contents that were not there last time are searched for: the table `paired` knows which
+    those are. A pair of a content that has gone goes with it.
+    """
+    name = space.id.name
+    step = BuildStep("pairs", space, {"threshold": threshold, "revision": _REVISION})
+
+    def work(last: Details | None) -> Built:
+        old, fresh = _no_pairs(), np.arange(vectors.rows, dtype=np.int64)
+        if last is not None:
+            known = lake.read("paired", where=pc.field("space") == name, columns=["content_id"])
+            is_new = ~np.asarray(pc.is_in(vectors.content_ids, value_set=known["content_id"]))
+            fresh = np.flatnonzero(is_new).astype(np.int64)
+            old = stored_pairs(lake, name, vectors)
+        found = joined(old, _found(lake, space, vectors, threshold, fresh))
+        made.append(found)
+        lake.replace_space("pairs", name, _rows(name, vectors, found), run_id)
+        lake.replace_space("paired", name, _covered(name, vectors), run_id)
+        details = {"threshold": threshold, "searched": int(fresh.size)}
+        return Built({"pairs": found.count}, details)
+
+    made: list[Pairs] = []
+    receipt = build_if_changed(lake, step, vectors, run_id, work)
+    return receipt, made[0] if made else None
+
+
+def _found(
+    lake: Lake, space: SpaceRow, vectors: ShardVectors, threshold: float, rows: np.ndarray
+) -> Pairs:
+    if rows.size == 0:
+        return _no_pairs()
+    metric = Metric(space.id.metric)
+    index = index_over(lake, space, vectors)
+    if index is None:
+        built = build_index(vectors, metric).index
+        index = RowView(built, np.arange(vectors.rows, dtype=np.int64))
+    progress = progress_of("duplicates", space)
+    return find_pairs(vectors, index, metric, threshold, rows, progress)
+
+
+def stored_pairs(lake: Lake, name: str, vectors: ShardVectors) -> Pairs:
+    """Return the stored pairs of contents that are both in use, in no order."""
+    table = lake.read("pairs", where=pc.field("space") == name)
+    first, second = (
+        rows_among(table[column].combine_chunks(), vectors.content_ids)
+        for column in ("first", "second")
+    )
+    alive = (first != NO_ROW) & (second != NO_ROW)
+    similarities = table["similarity"].to_numpy()[alive]
+    low, high = np.minimum(first, second)[alive], np.maximum(first, second)[alive]
+    return Pairs(low, high, similarities)
+
+
+def _rows(name: str, vectors: ShardVectors, pairs: Pairs) -> pa.Table:
+    columns = [
+        pa.array(np.full(pairs.count, name), pa.string()),
+        vectors.content_ids.take(pa.array(pairs.first)),
+        vectors.content_ids.take(pa.array(pairs.second)),
+        pa.array(pairs.similarities, pa.float32()),
+    ]
+    return pa.Table.from_arrays(columns, schema=PAIRS.columns)
+
+
+def _covered(name: str, vectors: ShardVectors) -> pa.Table:
+    columns = [pa.array(np.full(vectors.rows, name), pa.string()), vectors.content_ids]
+    return pa.Table.from_arrays(columns, schema=PAIRED.columns)
+
+
+def _no_pairs() -> Pairs:
+    none = np.empty(0, np.int64)
+    return Pairs(none, none, np.empty(0, np.float32))
