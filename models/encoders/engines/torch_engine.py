@@ -48,7 +48,7 @@ class TorchEngine:
         On CUDA the copies of the next slice overlap the work on this one: its input comes from
         pinned memory, and no result is waited for before all are under way.
         """
-        with self._turn, torch.inference_mode(), _share_of_cores(self._threads), self._casting():
+        with self._turn, torch.inference_mode(), torch_threads(self._threads), self._casting():
             rows = [self._module(*map(self._to_device, inputs)).float() for inputs in slices]
             if self._device.type == "cuda":
                 rows = [found.to("cpu", non_blocking=True) for found in rows]
@@ -56,9 +56,12 @@ class TorchEngine:
             return [found.numpy() for found in rows]
 
     def _casting(self) -> AbstractContextManager[object]:
-        if not self._half:
-            return nullcontext()
-        return torch.autocast("cuda", dtype=torch.float16)
+        """Say how a GPU may round; TensorFloat-32, cuDNN's default, keeps 10 bits of a mantissa."""
+        if self._half:
+            return torch.autocast("cuda", dtype=torch.float16)
+        if self._device.type == "cuda":
+            return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        return nullcontext()
 
     def _to_device(self, array: object) -> torch.Tensor:
         tensor = torch.as_tensor(array)
@@ -99,18 +102,17 @@ def _keep_float32(module: torch.nn.Module, names: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def _share_of_cores(threads: int) -> Iterator[None]:
-    """Give torch its share of the cores for one call, and full float32 on a GPU.
+def torch_threads(threads: int) -> Iterator[None]:
+    """Let torch use so many threads inside the block.
 
-    The number of threads belongs to the calling thread (an OpenMP rule), so that it is set for
-    each call, and put back. TensorFloat-32, cuDNN's default, would keep 10 bits of each mantissa.
+    The number belongs to the calling thread (an OpenMP rule), so that it is set for each call, and
+    put back.
     """
     before = torch.get_num_threads()
     if before != threads:
         torch.set_num_threads(threads)
     try:
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            yield
+        yield
     finally:
         if before != threads:
             torch.set_num_threads(before)
