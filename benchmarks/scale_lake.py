@@ -25,10 +25,11 @@ from PIL import Image
 from data.lake import Lake
 from latentlake.settings import Settings, load_settings
 from tasks.parameters import ALL_REPORTS
-from tasks.stages.embedding import commit_embedding, encode_group, plan_embedding
+from tasks.stages.embedding import commit_embedding, encode_group
 from tasks.stages.indexing import index_space
 from tasks.stages.ingesting import ingest_source
 from tasks.stages.neighbours import link_neighbours
+from tasks.stages.planning import plan_embedding
 from tasks.stages.reporting import report_space
 from tasks.stages.runs import begin_run, finish_run
 from tasks.stages.spaces import find_space, make_space

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 LEFTOVERS: Final = (
     "_tmp-*",
     "snapshots/_tmp-*",
+    "tables/*/_tmp-*",
     "tables/*/*/_tmp-*",
     "embeddings/*/*/_tmp-*",
     "indexes/*/*/*/_tmp-*",

@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from latentlake.errors import ConfigError, nearest_hint
+from latentlake.limits import LimitSettings
 
 CONFIG_NAME = "latentlake.toml"
 ENVIRONMENT_PREFIX = "LATENTLAKE_"
@@ -141,6 +142,7 @@ class Settings(BaseSettings):
     sources: tuple[SourceSettings, ...] = ()
     spaces: tuple[SpaceSettings, ...] = ()
     run: RunSettings = Field(default_factory=RunSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 

@@ -12,13 +12,8 @@ from data.catalog import SpaceRow
 from data.shards import ShardReceipt
 from latentlake.errors import LatentlakeError
 from tasks.frame import TASK_DEFAULTS, collect, open_lake
-from tasks.stages.embedding import (
-    EmbedPlan,
-    ShardGroup,
-    commit_embedding,
-    encode_group,
-    plan_embedding,
-)
+from tasks.stages.embedding import commit_embedding, encode_group
+from tasks.stages.planning import EmbedPlan, ShardGroup, plan_embedding
 from tasks.stages.receipts import StageReceipt
 from tasks.stages.spaces import find_space, make_space, retrain_space
 

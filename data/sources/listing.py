@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from data.locking import LOCK_NAME
 from data.sources.records import BadRecord, bad_record, file_name
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ HIDDEN = "(hidden)"
 
 LINKED = "(linked folder)"
 """How links to a folder that is listed elsewhere, a loop above all, are counted."""
+
+LAKE = "(lake)"
+"""How lakes are counted: what latentlake wrote is no input, or each run would read the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class _Child:
 
 
 class FolderWalk:
-    """All files below a folder, or those that fit a glob, without what is hidden.
+    """All files below a folder, or those that fit a glob, without what is hidden and without lakes.
 
     Links to files are followed. A link to a folder is followed unless the folder is listed under
     its own name anyway, is hidden in the same tree, or has been walked before; so loops end.
@@ -146,6 +150,9 @@ class FolderWalk:
             return False
         if (child.is_link and self._is_inside(child.path)) or not self._is_new(child.path):
             self.skipped[LINKED] += 1
+            return False
+        if (self._base / child.path / LOCK_NAME).is_file():  # every writer of a lake makes it first
+            self.skipped[LAKE] += 1
             return False
         return True
 

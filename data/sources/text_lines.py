@@ -39,6 +39,13 @@ _BOMS = (  # the order matters: UTF-32 begins like UTF-16
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
+# Which of the first four bytes are zero where two characters of ASCII come first (RFC 4627, 3).
+_ZEROS: dict[tuple[bool, ...], str] = {
+    (True, True, True, False): "utf-32-be",
+    (False, True, True, True): "utf-32-le",
+    (True, False, True, False): "utf-16-be",
+    (False, True, False, True): "utf-16-le",
+}
 
 
 def _mark_byte(error: UnicodeError) -> tuple[str, int]:
@@ -63,20 +70,27 @@ def is_encoding(name: str) -> bool:
 def open_text(
     path: Path | RemoteFile, compression: Compression, encoding: str
 ) -> Iterator[io.TextIOWrapper]:
-    """Open a file as text; a byte order mark wins over "utf-8" and is not part of the text.
+    """Open a file as text.
+
+    Where "utf-8" is asked for, UTF-16 and UTF-32 are seen by a byte order mark, which is not part
+    of the text, or by the zeros in what begins with ASCII.
 
     Raises:
         OSError, EOFError, zlib.error: as `open_stream`, also while it is read.
     """
     with open_stream(path, compression) as stream:
         if codecs.lookup(encoding).name == "utf-8":
-            start = stream.peek(4)[:4]
-            encoding = next((name for bom, name in _BOMS if start.startswith(bom)), encoding)
+            encoding = _begun_as(stream.peek(4)[:4]) or encoding
         text = io.TextIOWrapper(stream, encoding=encoding, errors=_MARK, newline="")
         try:
             yield text
         finally:
             text.detach()
+
+
+def _begun_as(start: bytes) -> str | None:
+    marked = next((name for bom, name in _BOMS if start.startswith(bom)), None)
+    return marked or _ZEROS.get(tuple(byte == 0 for byte in start))
 
 
 def numbered_lines(text: io.TextIOWrapper) -> Iterator[tuple[int, str]]:

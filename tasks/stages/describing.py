@@ -13,7 +13,7 @@ from data.sources.records import BadRecord, Record
 from latentlake.errors import BadInputError
 
 EXCERPT_CHARACTERS = 200
-READER_VERSION = "1"
+READER_VERSION = "2"
 """Raise it when a reader accepts what it refused before: quarantined files are then read again."""
 
 

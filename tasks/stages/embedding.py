@@ -1,4 +1,4 @@
-"""Encode what a space lacks: a deterministic plan of shards, a pool that prepares, one engine."""
+"""Encode what a space lacks: a shard at a time, a pool that prepares, one engine."""
 
 from __future__ import annotations
 
@@ -8,33 +8,28 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from data.images import decode_image
 from data.shards import (
     Rejected,
     ShardReceipt,
-    embedded_ids,
     finished_shard,
     register_shards,
     shard_name,
-    shard_paths,
     write_shard,
 )
-from data.stores import readable
 from data.undo import whole_or_undone
 from latentlake.errors import BadInputError, EncodeError
 from latentlake.progress import report_progress
-from tasks.stages.contents import ContentGoneError, ContentRef, Load, payloads_of, unique_contents
+from tasks.stages.budget import budget_of
+from tasks.stages.contents import ContentGoneError, ContentReader
+from tasks.stages.planning import planned_refs, work_folder
 from tasks.stages.receipts import StageReceipt
-from tasks.stages.refusals import refused_contents, settle_refusals
-from tasks.stages.spaces import active_items, live_encoder
+from tasks.stages.refusals import settle_refusals
+from tasks.stages.spaces import live_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,65 +39,10 @@ if TYPE_CHECKING:
     from latentlake.settings import Settings
     from models.encoders.base import Encoder
     from models.types import Matrix
+    from tasks.stages.contents import ContentRef, Load
+    from tasks.stages.planning import EmbedPlan, ShardGroup
 
 logger = logging.getLogger(__name__)
-_PLAN = pa.schema(
-    [(name, pa.string()) for name in ("shard", "content_id", "source", "file", "key")]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ShardGroup:
-    """Shards that one task encodes: they share files, which are then streamed once.
-
-    Attributes:
-        plan: the plan's file, by its name in the lake.
-        first: row of the plan where the group begins.
-        rows: how many rows it has.
-        shards: their names, in order.
-    """
-
-    plan: str
-    first: int
-    rows: int
-    shards: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EmbedPlan:
-    """What a space lacks.
-
-    Attributes:
-        groups: the work, in order.
-        pending: contents to encode.
-    """
-
-    groups: tuple[ShardGroup, ...]
-    pending: int
-
-
-def plan_embedding(lake: Lake, settings: Settings, space: SpaceRow) -> EmbedPlan:
-    """Plan shards for the contents that have neither a vector nor a reason why not.
-
-    The plan depends only on what is committed and configured, so a run after a crash plans the same
-    shards, with the same names, and finds those that were finished.
-    """
-    items = active_items(
-        lake, settings.space(space.id.name).sources, ["content_id", "source", "file", "key"]
-    )
-    done = embedded_ids(shard_paths(lake, space.id))
-    for known in (done, refused_contents(lake, space)):
-        items = items.filter(pc.invert(pc.is_in(items["content_id"], value_set=known)))
-    refs = unique_contents(items)
-    if not refs:
-        return EmbedPlan((), 0)
-    rows = settings.run.shard_rows
-    chunks = [refs[start : start + rows] for start in range(0, len(refs), rows)]
-    names = [shard_name(space.id, [ref.content_id for ref in chunk]) for chunk in chunks]
-    name = f"{_work(space)}/{names[0]}-{len(names)}.plan"
-    with lake.store.writing(name, "plan") as temporary:
-        pq.write_table(_plan_table(names, chunks), temporary)
-    return EmbedPlan(tuple(_groups(name, names, chunks)), len(refs))
 
 
 def encode_group(
@@ -112,29 +52,21 @@ def encode_group(
 
     Safe to repeat: a shard is written whole, under a name that its plan determines.
     """
-    stored = readable(lake.store.address(group.plan))
-    plan = pq.read_table(stored).slice(group.first, group.rows).to_pylist()
     folder = lake.store.address(space.id.folder)
-    receipts = {name: finished_shard(f"{folder}/{name}", space.id) for name in group.shards}
-    todo: dict[str, list[ContentRef]] = {name: [] for name in group.shards if not receipts[name]}
-    for row in plan:
-        name = row.pop("shard")
-        if name in todo:
-            todo[name].append(ContentRef(**row))
-    if todo:
-        encoder = live_encoder(lake, settings, space)
-        refs = [ref for refs in todo.values() for ref in refs]
-        shard_of = {ref.content_id: name for name, planned in todo.items() for ref in planned}
-        progress = _Progress(f"embed {space.id.name}", len(refs))
-        for name, payloads in groupby(
-            payloads_of(settings, refs), key=lambda payload: shard_of[payload[0].content_id]
-        ):
-            encoded = _encode(encoder, settings, payloads, progress)
-            if receipts[name] or not encoded.taken:
-                continue  # only contents that have gone come after their shard
+    reader = ContentReader(settings)
+    progress = _Progress(f"embed {space.id.name}", group.rows)
+    receipts = []
+    for at, name in enumerate(group.shards, group.first):
+        receipt = finished_shard(f"{folder}/{name}", space.id)
+        if receipt is None:
+            refs = planned_refs(lake, group.plan, at)
+            encoder = live_encoder(lake, settings, space)
+            encoded = _encode(encoder, settings, reader.payloads(refs), len(refs), progress)
+            if not encoded.taken:
+                continue
             # Without those that have gone it is another shard: under the planned name it would
             # count as finished, and they could never come back.
-            receipts[name] = write_shard(
+            receipt = write_shard(
                 f"{folder}/{shard_name(space.id, encoded.taken)}",
                 space.id,
                 encoded.content_ids,
@@ -142,7 +74,8 @@ def encode_group(
                 rejected=encoded.rejected,
                 encoder=encoder.describe(),
             )
-    return tuple(receipt for receipt in receipts.values() if receipt is not None)
+        receipts.append(receipt)
+    return tuple(receipts)
 
 
 def commit_embedding(
@@ -159,7 +92,7 @@ def commit_embedding(
     # Where all were rejected the quarantine knows, and no table names the file.
     empty = [f"{space.id.folder}/{receipt.name}" for receipt in receipts if not receipt.rows]
     lake.store.delete(empty)
-    lake.store.delete_folder(_work(space))
+    lake.store.delete_folder(work_folder(space))
     encoded = sum(receipt.rows for receipt in receipts)
     counts = {
         "pending": plan.pending,
@@ -202,6 +135,7 @@ def _encode(
     encoder: Encoder[Any, Any],
     settings: Settings,
     payloads: Iterator[tuple[ContentRef, Load]],
+    planned: int,
     progress: _Progress,
 ) -> _Encoded:
     """Prepare in a pool, encode in this thread, keep the plan's order."""
@@ -209,9 +143,10 @@ def _encode(
     ids: list[str] = []
     taken: list[str] = []
     rejected: list[Rejected] = []
-    vectors: list[Matrix] = []
+    vectors = np.empty((planned, encoder.dim), np.float32)
     batch: list[Any] = []
-    for ref, prepared in _prepared(encoder, settings.run.thread_count, payloads, 4 * size):
+    for ref, prepared in _prepared(encoder, settings, payloads, 4 * size):
+        progress.advance()
         if isinstance(prepared, ContentGoneError):
             logger.warning("%s", prepared)
             continue
@@ -220,22 +155,20 @@ def _encode(
             stage = "encode" if isinstance(prepared, EncodeError) else "decode"
             error = type(prepared).__name__
             rejected.append(Rejected(ref.content_id, stage, error, str(prepared)))
-        else:
-            ids.append(ref.content_id)
-            batch.append(prepared)
+            continue
+        ids.append(ref.content_id)
+        batch.append(prepared)
         if len(batch) == size:
-            vectors.append(encoder.encode(batch))
+            vectors[len(ids) - size : len(ids)] = encoder.encode(batch)
             batch = []
-        progress.advance()
     if batch:
-        vectors.append(encoder.encode(batch))
-    matrix = np.concatenate(vectors) if vectors else np.empty((0, encoder.dim), np.float32)
-    return _Encoded(ids, taken, matrix, rejected)
+        vectors[len(ids) - len(batch) : len(ids)] = encoder.encode(batch)
+    return _Encoded(ids, taken, vectors[: len(ids)], rejected)
 
 
 def _prepared(
     encoder: Encoder[Any, Any],
-    threads: int,
+    settings: Settings,
     payloads: Iterator[tuple[ContentRef, Load]],
     window: int,
 ) -> Iterator[tuple[ContentRef, Any]]:
@@ -250,41 +183,15 @@ def _prepared(
             return error
 
     waiting: deque[tuple[ContentRef, Future[Any]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    held, most = 0, budget_of(settings).payloads
+    with ThreadPoolExecutor(settings.run.thread_count) as pool:
         for ref, load in payloads:
             waiting.append((ref, pool.submit(work, load)))
-            if len(waiting) >= window:
+            held += ref.size_bytes
+            while len(waiting) >= window or (held > most and waiting):
                 first, future = waiting.popleft()
+                held -= first.size_bytes
                 yield first, future.result()
         while waiting:
             first, future = waiting.popleft()
             yield first, future.result()
-
-
-def _groups(plan: str, names: list[str], chunks: list[list[ContentRef]]) -> Iterator[ShardGroup]:
-    """Join shards that share a file of many items, so that it is streamed once."""
-    start = first = 0
-    for index, chunk in enumerate(chunks):
-        last, following = chunk[-1], chunks[index + 1][0] if index + 1 < len(chunks) else None
-        shared = following is not None and (last.source, last.file) == (
-            following.source,
-            following.file,
-        )
-        if not shared:
-            rows = sum(len(chunks[i]) for i in range(start, index + 1))
-            yield ShardGroup(plan, first, rows, tuple(names[start : index + 1]))
-            start, first = index + 1, first + rows
-
-
-def _plan_table(names: list[str], chunks: list[list[ContentRef]]) -> pa.Table:
-    rows = [
-        (name, ref.content_id, ref.source, ref.file, ref.key)
-        for name, chunk in zip(names, chunks, strict=True)
-        for ref in chunk
-    ]
-    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
-    return pa.Table.from_arrays(columns, schema=_PLAN)
-
-
-def _work(space: SpaceRow) -> str:
-    return f"work/{space.id.name}/{space.id.fingerprint}"

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.lake import table_of
+from data.workspace import quoted
 from tasks.stages.describing import quarantine_id
 
 if TYPE_CHECKING:
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.shards import Rejected
+    from data.workspace import Workspace
 
 
-def refused_contents(lake: Lake, space: SpaceRow) -> pa.ChunkedArray:
-    """Return the contents that this very encoder has refused before."""
-    where = (pc.field("space") == space.id.name) & (pc.field("code") == _code(space))
-    return lake.read("quarantine", where=where, columns=["content_id"])["content_id"]
+def refused_contents(work: Workspace, lake: Lake, space: SpaceRow) -> str:
+    """Return a query for the contents that this very encoder has refused before."""
+    work.view_table(lake, "quarantine")
+    return (
+        "SELECT content_id FROM quarantine "
+        f"WHERE space = {quoted(space.id.name)} AND code = {quoted(_code(space))}"
+    )
 
 
 def settle_refusals(lake: Lake, space: SpaceRow, rejected: Iterable[Rejected], run_id: str) -> bool:
@@ -37,6 +42,8 @@ def settle_refusals(lake: Lake, space: SpaceRow, rejected: Iterable[Rejected], r
     """
     reasons = {bad.content_id: bad for bad in rejected}
     old = lake.read("quarantine", where=pc.field("space") == space.id.name)
+    if not reasons and not old.num_rows:
+        return False
     known = pa.chunked_array([old["content_id"], pa.array(list(reasons), pa.string())], pa.string())
     live = lake.read(
         "items",

@@ -9,55 +9,68 @@ decide. On S3 the object's etag stands in the place of time stamps.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
+import pyarrow as pa
 
 from data.content import content_id
 from data.sources.records import BadRecord, FileEntry
-from tasks.stages.describing import READER_VERSION, Origin, describe
+from data.workspace import quoted
+from tasks.stages.describing import READER_VERSION, Origin, describe, quarantine_row
 
 if TYPE_CHECKING:
     from data.lake import Lake
     from data.sources import Source
+    from data.workspace import Spool, Workspace
     from latentlake.settings import SourceSettings
 
 RACY_NS = 2_000_000_000
 """Time stamps as coarse as 2 s exist (FAT); a file younger than that at its scan is in doubt."""
 
+LISTING = pa.schema(
+    [
+        ("file", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("modified_ns", pa.int64()),
+        ("etag", pa.string()),
+    ]
+)
 
 Described = Iterable[dict[str, Any] | BadRecord]
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Scan:
     """A source's listing held against what the lake knows of it.
 
+    The workspace has the rest: the table `stale` of files to read, in listing order by `n`, the
+    table `vanished` of files that were there at the last scan, and the views `known` of the rows of
+    `files` and `known_bad` of those of `quarantine` that are this source's.
+
     Attributes:
-        entries: all files that are there, by name.
-        unlisted: what could not be listed.
-        stale: the files to read, in listing order.
-        vanished: names of files that were there at the last scan.
-        known: rows of the table `files`, by name.
+        files: how many are there.
+        stale: how many have to be read.
+        vanished: how many have gone.
+        unlisted: how many could not be listed.
+        relisted: how many could not be listed at the last scan, and no longer stand there so.
         started_ns: when the listing began, ns since the epoch.
     """
 
-    entries: dict[str, FileEntry]
-    unlisted: list[BadRecord]
-    stale: list[FileEntry]
-    vanished: list[str]
-    known: dict[str, dict[str, Any]]
+    files: int
+    stale: int
+    vanished: int
+    unlisted: int
+    relisted: int
     started_ns: int
 
     @property
     def has_news(self) -> bool:
         """Whether anything has to be looked at."""
-        return bool(self.stale or self.vanished or self.unlisted)
+        return bool(self.stale or self.vanished or self.unlisted or self.relisted)
 
 
 def reader_version(source: SourceSettings) -> str:
@@ -66,49 +79,67 @@ def reader_version(source: SourceSettings) -> str:
     return f"{content_id(how)[:12]}.{READER_VERSION}"
 
 
-def scan_source(lake: Lake, name: str, source: Source, reader: str) -> Scan:
-    """List a source and sort its files into those to read, those to skip and those gone."""
-    started_ns = time.time_ns()
-    entries: dict[str, FileEntry] = {}
-    unlisted: list[BadRecord] = []
+def list_source(source: Source, files: Spool, bad: Spool, origin: Origin) -> None:
+    """Write down what a source holds now, and what of it cannot even be listed."""
     for entry in source.list_files():
         if isinstance(entry, BadRecord):
-            unlisted.append(entry)
+            bad.add(quarantine_row(entry, origin.source, origin.run_id))
         else:
-            entries[entry.file] = entry
-    rows = lake.read("files", where=pc.field("source") == name).to_pylist()
-    known = {row["file"]: row for row in rows}
-    stale = [
-        e for e in entries.values() if not _is_settled(e, known.get(e.file), reader, started_ns)
-    ]
-    vanished = [file for file in known if file not in entries]
-    return Scan(entries, unlisted, stale, vanished, known, started_ns)
+            files.add(
+                {
+                    "file": entry.file,
+                    "size_bytes": entry.size_bytes,
+                    "modified_ns": entry.modified_at,
+                    "etag": entry.etag,
+                }
+            )
 
 
-def _is_settled(
-    entry: FileEntry, known: dict[str, Any] | None, reader: str, started_ns: int
-) -> bool:
-    """Say whether a file need not be opened: nothing about it has changed since it was read."""
-    if known is None or entry.size_bytes != known["size_bytes"]:
-        return False
-    if not _is_unchanged(entry, known, started_ns):
-        return False
-    settings, read_with = reader.split(".", maxsplit=1)[0], str(known["reader"])
-    same_settings = settings == read_with.split(".", maxsplit=1)[0]
-    return same_settings and (known["quarantined"] == 0 or reader == read_with)
+def compare_listing(
+    work: Workspace, lake: Lake, name: str, reader: str, started_ns: int, unlisted: int
+) -> Scan:
+    """Sort the files of the view `listing` into those to read, those to skip and those gone."""
+    for table in ("items", "files", "quarantine"):
+        work.view_table(lake, table)
+    mine = f"source = {quoted(name)}"
+    work.execute(f"CREATE VIEW known AS FROM files WHERE {mine}")
+    work.execute(f"CREATE VIEW known_bad AS FROM quarantine WHERE {mine} AND space IS NULL")
+    work.execute(
+        f"""CREATE TABLE stale AS SELECT l.* FROM listing l LEFT JOIN known k USING (file)
+        WHERE NOT coalesce({_settled(reader, started_ns)}, false)"""
+    )
+    work.execute("CREATE TABLE vanished AS SELECT file FROM known ANTI JOIN listing USING (file)")
+    relisted = work.count("known_bad ANTI JOIN unlisted USING (quarantine_id) WHERE stage = 'list'")
+    return Scan(
+        work.count("listing"),
+        work.count("stale"),
+        work.count("vanished"),
+        unlisted,
+        relisted,
+        started_ns,
+    )
 
 
-def _is_unchanged(entry: FileEntry, known: dict[str, Any], started_ns: int) -> bool:
-    if entry.etag is not None:
-        return bool(entry.etag == known["etag"])
-    scanned_ns: int = known["scanned_ns"]
-    if entry.modified_at != known["modified_ns"] or scanned_ns > started_ns:
-        return False
-    return entry.modified_at <= scanned_ns - RACY_NS
+def _settled(reader: str, started_ns: int) -> str:
+    """Say in SQL that nothing about a listed file `l` has changed since it was read as `k`."""
+    settings = reader.split(".", maxsplit=1)[0]
+    return f"""l.size_bytes = k.size_bytes
+        AND CASE WHEN l.etag IS NOT NULL THEN l.etag = k.etag
+            ELSE l.modified_ns = k.modified_ns AND k.scanned_ns <= {started_ns}
+            AND l.modified_ns <= k.scanned_ns - {RACY_NS} END
+        AND split_part(k.reader, '.', 1) = {quoted(settings)}
+        AND (k.quarantined = 0 OR k.reader = {quoted(reader)})"""
+
+
+def stale_files(work: Workspace) -> Iterator[FileEntry]:
+    """Yield the files to read, in listing order."""
+    for batch in work.stream("SELECT * EXCLUDE (n) FROM stale ORDER BY n"):
+        columns = (batch.column(name).to_pylist() for name in LISTING.names)
+        yield from map(FileEntry, *columns)
 
 
 def read_files(
-    source: Source, entries: list[FileEntry], origin: Origin, threads: int
+    source: Source, entries: Iterable[FileEntry], origin: Origin, threads: int
 ) -> Iterator[tuple[FileEntry, Described]]:
     """Read files in order: single ones by a pool of threads, containers as streams of their own."""
 

@@ -20,7 +20,8 @@ from latentlake.errors import ConfigError, QueryError, SpaceMismatchError, neare
 from latentlake.progress import report_progress
 from models.encoders.base import EncoderSpec
 from models.encoders.registry import find_encoder, load_encoder, parse_options
-from tasks.stages.contents import ContentGoneError, ContentRef, payloads_of, unique_contents
+from tasks.stages.budget import working_on
+from tasks.stages.contents import ContentGoneError, ContentReader, refs_of, view_first_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,17 +211,17 @@ def _train(lake: Lake, settings: Settings, name: str) -> str:
 
 
 def _texts(lake: Lake, settings: Settings, name: str) -> Iterator[str]:
-    table = active_items(
-        lake, settings.space(name).sources, ["content_id", "source", "file", "key"]
-    )
-    refs: list[ContentRef] = unique_contents(table)
-    for _, load in payloads_of(settings, refs):
-        try:
-            payload = load()
-        except ContentGoneError:  # the next ingest sorts it out; the model is trained on the rest
-            continue
-        if isinstance(payload, str):
-            yield payload
+    reader = ContentReader(settings)
+    with working_on(lake, settings, f"train-{name}") as work:
+        view_first_places(work, lake, settings.space(name).sources)
+        for batch in work.stream("FROM first_places ORDER BY source, file, position, key"):
+            for _, load in reader.payloads(list(refs_of(batch))):
+                try:
+                    payload = load()
+                except ContentGoneError:  # the next ingest sorts it out; trained on the rest
+                    continue
+                if isinstance(payload, str):
+                    yield payload
 
 
 def _spec(

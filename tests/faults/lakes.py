@@ -18,7 +18,7 @@ from data.schemas import TABLES
 from data.shards import shard_paths
 from tasks.stages.indexing import stored_index
 from tasks.stages.runs import RunSummary, writing
-from tests.tasks.conftest import CONFIG, Project
+from tests.tasks.conftest import CONFIG, Project, age
 
 if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
@@ -49,6 +49,7 @@ def make_project(folder: Path) -> Project:
         shutil.copy2(path, photos / path.name)
     shutil.copy2(pictures[0], photos / "twin.jpg")
     (photos / "wreck.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    age(photos / "wreck.jpg")
     notes: dict[str, str] = {}
     with gzip.open(SAMPLES / "abstracts.jsonl.gz", "rt", encoding="utf-8") as lines:
         for line in islice(lines, 80):

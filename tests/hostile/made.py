@@ -255,6 +255,8 @@ def _encodings(made: Made) -> None:
     text = "Größe\nnaïve 漢字 🦊\nplain\n"
     for name in ("utf-8-sig", "utf-16", "utf-32"):
         made.file(f"bom-{name}.txt", text.encode(name), dict.fromkeys("123", ITEM))
+    for name in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        made.file(f"no-bom-{name}.txt", ("So " + text).encode(name), dict.fromkeys("123", ITEM))
     western = "Größe\nplain\n".encode("latin-1")
     refused = "parse: set the source's encoding"
     made.file("latin-1.txt", western, {"1": refused, "2": ITEM})

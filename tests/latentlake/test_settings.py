@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from latentlake.errors import ConfigError
+from latentlake.limits import LEAST_MEMORY
 from latentlake.settings import find_config, load_settings
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ def test_the_nearest_file_upwards_is_found(config: Path) -> None:
         (SOURCE + SPACE.replace('["photos"]', '["photo"]'), "unknown source 'photo'. Did you"),
         (SOURCE.replace('"photos"', '"My Photos"'), r"sources\.0\.name"),
         ("[run]\nthreads = 0", r"run\.threads"),
+        ('[limits]\nmemory = "1MB"', r"limits\.memory: 1MB is less than 256MB"),
+        ('[limits]\nmemory = "4 apples"', r"limits\.memory.*apples"),
         ("[lake", "no valid TOML"),
     ],
 )
@@ -57,6 +61,21 @@ def test_a_mistake_is_named(config: Path, text: str, message: str) -> None:
     config.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_settings(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [('"4GB"', 4 * 10**9), ('"512MiB"', 512 * 2**20), ("300000000", 300_000_000)],
+)
+def test_memory_is_given_in_human_sizes(config: Path, text: str, size: int) -> None:
+    config.write_text(f"[limits]\nmemory = {text}")
+    assert load_settings(config).limits.memory_bytes == size
+
+
+def test_memory_is_half_of_the_machine_s_by_default(config: Path) -> None:
+    config.write_text("")
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert LEAST_MEMORY <= load_settings(config).limits.memory_bytes <= physical // 2
 
 
 def test_sources_of_two_kinds_do_not_share_a_space(config: Path) -> None:

@@ -22,10 +22,11 @@ from data.stores.connection import connect
 from latentlake.errors import SourceError
 from latentlake.settings import Settings, load_settings
 from tasks.parameters import ALL_REPORTS
-from tasks.stages.embedding import commit_embedding, encode_group, plan_embedding
+from tasks.stages.embedding import commit_embedding, encode_group
 from tasks.stages.indexing import index_space
 from tasks.stages.ingesting import ingest_source
 from tasks.stages.neighbours import link_neighbours
+from tasks.stages.planning import plan_embedding
 from tasks.stages.reporting import report_space
 from tasks.stages.runs import RunSummary, begin_run, finish_run
 from tasks.stages.searching import SearchQuery, search

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from itertools import islice
@@ -14,10 +15,11 @@ import pytest
 from data.lake import Lake
 from latentlake.settings import Settings, load_settings
 from tasks.parameters import ALL_REPORTS
-from tasks.stages.embedding import EmbedPlan, commit_embedding, encode_group, plan_embedding
+from tasks.stages.embedding import commit_embedding, encode_group
 from tasks.stages.indexing import index_space
 from tasks.stages.ingesting import ingest_source
 from tasks.stages.neighbours import link_neighbours
+from tasks.stages.planning import EmbedPlan, plan_embedding
 from tasks.stages.reporting import report_space
 from tasks.stages.runs import RunSummary, begin_run, finish_run
 from tasks.stages.spaces import find_space, make_space
@@ -97,6 +99,7 @@ class Project:
             for key, text in notes.items()
         ]
         (self.folder / "notes.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+        age(self.folder / "notes.jsonl")
 
     def read_notes(self) -> dict[str, str]:
         lines = (self.folder / "notes.jsonl").read_text("utf-8").splitlines()
@@ -105,6 +108,11 @@ class Project:
     def versions(self) -> dict[str, int]:
         """The version of every table as it is committed now."""
         return self.lake.versions()
+
+
+def age(path: Path) -> None:
+    """Make a file older than the span in which its time stamp is in doubt."""
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns - 10**10))
 
 
 @pytest.fixture

@@ -161,6 +161,14 @@ def test_loops_of_links_end_and_a_linked_folder_is_read_once(
     assert files_of(open_place(base / "**/*.jpg", "images"))[-1] == "out1/d.jpg"
 
 
+@pytest.mark.parametrize("pattern", ["", "**/*.parquet"])
+def test_a_lake_inside_a_source_is_no_input(tmp_path: Path, open_place: Open, pattern: str) -> None:
+    write(tmp_path, ["a.parquet", "b/lake/writer.lock", "b/lake/tables/items/x.parquet"])
+    source = open_place(tmp_path / pattern, "text")
+    assert files_of(source) == ["a.parquet"]
+    assert source.ignored_by_kind == {"(lake)": 1}
+
+
 def test_links_to_nothing_pipes_and_sockets_are_bad_and_not_opened(
     tmp_path: Path, open_place: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

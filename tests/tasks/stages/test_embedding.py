@@ -9,7 +9,8 @@ import pytest
 
 from data.shards import embedded_ids, shard_paths
 from tasks.stages import embedding
-from tasks.stages.embedding import commit_embedding, encode_group, plan_embedding
+from tasks.stages.embedding import commit_embedding, encode_group
+from tasks.stages.planning import plan_embedding
 from tasks.stages.spaces import (
     find_space,
     live_encoder,

@@ -36,6 +36,12 @@ def age(folder: Path) -> None:
             os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns - 10**10))
 
 
+def stamp(path: Path, seconds: float = 0) -> None:
+    """Let a file have been written so many seconds from now."""
+    moment = time.time_ns() + int(seconds * 10**9)
+    os.utime(path, ns=(moment, moment))
+
+
 def photos(project: Project) -> list[Path]:
     return sorted((project.folder / "photos").iterdir())
 
@@ -52,11 +58,11 @@ def test_a_first_scan_takes_every_file(project: Project) -> None:
         assert row["first_run"] == row["last_run"] == "r1"
 
 
-@pytest.mark.parametrize("aged", [True, False], ids=["settled", "just written"])
-def test_a_scan_without_news_commits_nothing(project: Project, aged: bool) -> None:
-    if aged:
-        age(project.folder)
+@pytest.mark.parametrize("seconds", [-10, 60], ids=["settled", "just written"])
+def test_a_scan_without_news_commits_nothing(project: Project, seconds: int) -> None:
     (project.folder / "photos" / "broken.jpg").write_bytes(b"no image")
+    for path in project.folder.rglob("*.j*"):
+        stamp(path, seconds)
     for source in ("photos", "notes"):
         project.ingest(source, "r1")
     before = project.versions()
@@ -75,13 +81,73 @@ def test_settled_files_are_not_opened(project: Project) -> None:
 
 def test_a_change_of_the_same_size_within_the_clock_s_grain_is_seen(project: Project) -> None:
     notes = project.folder / "notes.jsonl"
+    stamp(notes)
     project.ingest("notes", "r1")
-    stamp = notes.stat()
+    before = notes.stat()
     text = notes.read_text("utf-8")
     notes.write_text(text.replace(" the ", " teh ", 1), "utf-8")
-    os.utime(notes, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert notes.stat().st_size == stamp.st_size
+    os.utime(notes, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert notes.stat().st_size == before.st_size
     assert some(project.ingest("notes", "r2").counts) == {"changed": 1}
+
+
+def test_a_file_in_doubt_is_trusted_once_a_later_scan_has_read_the_same(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamp(project.folder / "notes.jsonl")
+    assert project.ingest("notes", "r1").counts["read"] == 1
+    now = time.time_ns()
+    read, changed = [], []
+    for seconds in (5, 10, 15):
+        before = project.versions()
+        monkeypatch.setattr(time, "time_ns", lambda later=now + seconds * 10**9: later)
+        receipt = project.ingest("notes", f"r{seconds}")
+        read.append(receipt.counts["read"])
+        changed.append({name for name, at in project.versions().items() if at != before[name]})
+        assert receipt.changed == bool(changed[-1])
+        assert some(receipt.counts) == {}
+    assert read == [1, 0, 0]
+    assert changed == [{"tables/files"}, set(), set()]
+
+
+def test_a_change_after_a_confirmed_scan_is_seen(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = project.folder / "notes.jsonl"
+    stamp(notes)
+    project.ingest("notes", "r1")
+    later = time.time_ns() + 5 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    project.ingest("notes", "r2")
+    text = notes.read_text("utf-8")
+    notes.write_text(text.replace(" the ", " teh ", 1), "utf-8")
+    os.utime(notes, ns=(later, later))
+    assert some(project.ingest("notes", "r3").counts) == {"changed": 1}
+
+
+def test_two_copies_that_move_are_two_moves(project: Project) -> None:
+    age(project.folder)
+    folder = project.folder / "photos"
+    shutil.copy2(photos(project)[0], folder / "copy.jpg")
+    project.ingest("photos", "r1")
+    (folder / "deep").mkdir()
+    first = photos(project)[0] if photos(project)[0].is_file() else photos(project)[1]
+    for name in (first.name, "copy.jpg"):
+        (folder / name).rename(folder / "deep" / name)
+    assert some(project.ingest("photos", "r2").counts) == {"moved": 2}
+    origins = {row["previous_uri"] for row in live(project).values()}
+    assert origins == {None, first.name, "copy.jpg"}
+
+
+def test_what_could_not_be_listed_leaves_the_quarantine_once_it_can(project: Project) -> None:
+    os.mkfifo(project.folder / "photos" / "pipe.jpg")
+    age(project.folder)
+    assert project.ingest("photos", "r1").counts["bad"] == 1
+    (project.folder / "photos" / "pipe.jpg").unlink()
+    receipt = project.ingest("photos", "r2")
+    assert receipt.changed
+    assert project.lake.read("quarantine").num_rows == 0
+    assert not project.ingest("photos", "r3").changed
 
 
 def test_changed_moved_vanished_and_returned_are_told_apart(project: Project) -> None:
