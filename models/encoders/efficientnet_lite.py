@@ -41,7 +41,7 @@ PIXEL_DEVIATION: Final = 128.0
 # A pass on a processor: larger ones leave its caches (benchmarks/encode_photos.py).
 CPU_SLICE: Final = 4
 CUDA_SLICE: Final = 128
-SLICES: Final = 16
+CPU_SLICES, CUDA_SLICES = 16, 4
 """Passes in one call of `encode`, which the engine may run at the same time."""
 
 # Rounding the weights of the first depthwise layer to bfloat16 costs more than all other layers
@@ -71,7 +71,7 @@ class EfficientNetLite0:
         self.fingerprint = _fingerprint(self._weights_sha256, options)
         on_cuda = spec.device != "cpu" and torch.cuda.is_available()
         self._slice = CUDA_SLICE if on_cuda else CPU_SLICE
-        self.batch_size = SLICES * self._slice
+        self.batch_size = self._slice * (CUDA_SLICES if on_cuda else CPU_SLICES)
         self._engine = open_engine(network(self._slice), spec, options.precision)
 
     @classmethod
