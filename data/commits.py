@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
@@ -29,6 +30,7 @@ Result = TypeVar("Result")
 _TRIES = 20
 """Of eight writers that commit to one table at once, the last was seen to need ten."""
 _LONGEST_PAUSE_S = 3.0
+_COMMIT = re.compile(r"(\d{20})\.json")
 _ON_THE_WAY = ("object store", "S3 error", "HTTP error", "Invalid table version")
 """The last one is what delta-rs says where the answer to its making of a table was lost."""
 
@@ -72,6 +74,14 @@ def open_to_write(store: Store, folder: str) -> DeltaTable | None:
     table = open_delta(store, folder)
     store.require_writer()  # after the table was opened: see `data.stores.leases`
     return table
+
+
+def last_version(store: Store, folder: str) -> int | None:
+    """Return the version of a Delta table by the names in its log alone; None if there is none."""
+    names = store.names(f"{folder}/_delta_log")
+    return max(
+        (int(found[1]) for name in names if (found := _COMMIT.fullmatch(name))), default=None
+    )
 
 
 def file_paths(table: DeltaTable) -> list[str]:

@@ -8,7 +8,6 @@ created with put-if-absent, so snapshots are in one order, and readers take the 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from data.commits import file_paths, open_delta, retrying_commit, signed
+from data.commits import file_paths, last_version, open_delta, retrying_commit, signed
 from data.scans import matching_rows
 from data.schemas import SCHEMA_VERSION, TABLES
 from data.space_files import commit_space_file, write_space_file
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
     from data.table_schema import TableSchema
 
-_COMMIT = re.compile(r"\d{20}\.json")
 """A commit in the log of a Delta table."""
 _HIVE = ds.partitioning(pa.schema([("space", pa.string())]), flavor="hive")
 
@@ -267,22 +265,17 @@ class Lake:
 
     def table_folders(self) -> list[str]:
         """Return the folders of all Delta tables under the root, sorted."""
+        return list(self.versions())
+
+    def versions(self) -> dict[str, int]:
+        """Return the version of every table as it is committed now, by folder under the root."""
         below = self.store.folders
         folders = [f"tables/{name}" for name in below("tables")]
         for space in below("embeddings"):
             folders += [f"embeddings/{space}/{one}" for one in below(f"embeddings/{space}")]
-        return sorted(f for f in folders if self.store.has_folder(f"{f}/_delta_log"))
-
-    def versions(self) -> dict[str, int]:
-        """Return the version of every table as it is committed now, by folder under the root."""
-        found: dict[str, int] = {}
-        for folder in self.table_folders():
-            commits = filter(_COMMIT.fullmatch, self.store.names(f"{folder}/_delta_log"))
-            last = max(commits, default=None)
-            # A writer that died while it made a table leaves a log without a commit: no table yet.
-            if last is not None:
-                found[folder] = int(last.removesuffix(".json"))
-        return found
+        versions = {folder: last_version(self.store, folder) for folder in sorted(folders)}
+        # A writer that died while it made a table leaves a log without a commit: no table yet.
+        return {folder: last for folder, last in versions.items() if last is not None}
 
 
 def snapshot_name(number: int) -> str:

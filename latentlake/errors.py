@@ -146,8 +146,8 @@ class WriterLostError(LakeError):
 class StoreError(LakeError):
     """S3 refused a request for a reason that trying again does not change."""
 
-    def __init__(self, place: str, reason: str, remedy: str = "") -> None:
-        self.place, self.reason = place, reason
+    def __init__(self, place: str, reason: str, remedy: str = "", code: str = "") -> None:
+        self.place, self.reason, self.code = place, reason, code
         way_out = remedy or "Check the bucket's name, its region and what your credentials allow."
         super().__init__(f"{place}: S3 says {reason}. {way_out}")
 
@@ -155,11 +155,11 @@ class StoreError(LakeError):
 class StoreUnavailableError(StoreError):
     """S3 gave no usable answer within all tries; nothing is half done, so run again."""
 
-    def __init__(self, place: str, reason: str, tries: int) -> None:
+    def __init__(self, place: str, reason: str, tries: int, remedy: str = "") -> None:
         self.tries = tries
-        super().__init__(
-            place, f"{reason}, {tries} times", "It may pass: run the same command again."
-        )
+        remedy = remedy or "It may pass: run the same command again."
+        super().__init__(place, f"{reason}, {tries} times", remedy)
+        self.reason = reason
 
 
 class SpaceMismatchError(LakeError):

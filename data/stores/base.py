@@ -87,10 +87,6 @@ class Store(Protocol):
         """Return the last names of the folders directly in a folder, sorted."""
         ...
 
-    def has_folder(self, folder: str) -> bool:
-        """Say whether there is a folder of this name."""
-        ...
-
     def delete(self, names: Sequence[str]) -> None:
         """Delete files for good, with folders that become empty; files gone already are fine."""
         ...

@@ -64,7 +64,7 @@ def prove_conditions(endpoint: str | None, bucket: str, prefix: str) -> None:  #
     Raises:
         ConfigError: it does not; two runs could overwrite each other's commits.
     """
-    key = f"{prefix}work/probe-{secrets.token_hex(8)}"
+    key = f"{prefix}_tmp-probe-{secrets.token_hex(8)}"  # vacuum knows such names
     tried = ((b"1", None, True), (b"2", None, False), (b"3", '"0"', False))
     try:
         kept = [

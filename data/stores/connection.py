@@ -7,6 +7,7 @@ here prints them, and none is stored with the lake.
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import lru_cache
 from hashlib import blake2b
@@ -17,8 +18,10 @@ from latentlake.errors import ConfigError, MissingExtraError
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-_CONNECT_TIMEOUT_S = 10
+_CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 60
+_ANY_REGION = "us-east-1"
+"""What servers that are not Amazon's take unless they are told otherwise."""
 _TRIES = 8
 """Tries of Arrow's and Delta's clients; ours are in `data.stores.retries`."""
 
@@ -55,11 +58,13 @@ class Connection:
             from botocore.exceptions import BotoCoreError
         except ModuleNotFoundError:
             raise MissingExtraError("S3", "botocore", "'latentlake[s3]'") from None
+        # Below this level it tells the headers of requests, and in them session tokens.
+        logging.getLogger("botocore").setLevel(logging.INFO)
         try:
             session = botocore.session.get_session()
             # botocore itself reads AWS_DEFAULT_REGION only; every other SDK reads AWS_REGION.
             configured = os.environ.get("AWS_REGION") or session.get_config_variable("region")
-            self.region: str = configured or "us-east-1"
+            self.region: str = configured or _ANY_REGION
             self._credentials: Any = session.get_credentials()
             options: dict[str, Any] = {
                 "connect_timeout": _CONNECT_TIMEOUT_S,
@@ -81,6 +86,8 @@ class Connection:
                 )
         except BotoCoreError as error:
             raise ConfigError(f"S3: {error}") from None
+        if not configured and not self.endpoint:
+            raise ConfigError("S3: no region. Set AWS_REGION to that of the bucket.")
         if self._credentials is None:
             raise ConfigError(
                 "S3: no credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "

@@ -94,10 +94,6 @@ class LocalStore:
         with os.scandir(base) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir())
 
-    def has_folder(self, folder: str) -> bool:
-        """Say whether there is a folder of this name."""
-        return (self.root / folder).is_dir()
-
     def delete(self, names: Sequence[str]) -> None:
         """Delete files, then the folders below the root's own that became empty."""
         parents = dict.fromkeys((self.root / name).parent for name in names)

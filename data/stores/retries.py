@@ -41,12 +41,13 @@ def pause(attempt: int) -> None:
     time.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311  jitter
 
 
-def retrying(place: str, call: Callable[[], Result]) -> Result:
+def retrying(place: str, call: Callable[[], Result], tries: int = TRIES) -> Result:
     """Call again while the failure may pass.
 
     Args:
         place: the `s3://` URL, for messages.
         call: safe to repeat.
+        tries: how often, at most.
 
     Raises:
         StoreUnavailableError: it did not pass.
@@ -55,14 +56,14 @@ def retrying(place: str, call: Callable[[], Result]) -> Result:
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    for attempt in range(TRIES):
+    for attempt in range(tries):
         try:
             return call()
         except (BotoCoreError, ClientError, ConnectionError) as error:
             if not _may_pass(error):
                 raise refused(place, error) from None
-            if attempt == TRIES - 1:
-                raise StoreUnavailableError(place, reason_of(error), TRIES) from None
+            if attempt == tries - 1:
+                raise StoreUnavailableError(place, reason_of(error), tries) from None
             logger.info("%s: %s; trying again", place, reason_of(error))
             pause(attempt)
     raise AssertionError  # the loop returns or raises
@@ -115,4 +116,4 @@ def refused(place: str, error: BaseException) -> BaseException:
     """Return what to raise for a refusal; absence and conditions are for the caller to judge."""
     if is_absent(error) or is_condition(error) or status_of(error) == 416:  # noqa: PLR2004
         return error
-    return StoreError(place, reason_of(error))
+    return StoreError(place, reason_of(error), code=code_of(error))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from data.storage import scratch_folder
 from data.stores import copies
+from data.stores.checks import check_bucket
 from data.stores.conditions import prove_conditions, put_if
 from data.stores.connection import connect, split
 from data.stores.leases import held_lease, leased
@@ -38,7 +39,7 @@ class S3Store:
 
     def __init__(self, root: str) -> None:
         self.bucket, self.prefix = split(root)
-        connect()  # a missing package or credentials are told now, not in the middle of a run
+        check_bucket(self.bucket, self.prefix)  # told now, not in the middle of a run
 
     def __repr__(self) -> str:
         return f"S3Store({self.uri!r})"
@@ -157,14 +158,6 @@ class S3Store:
         listed = pages(self.bucket, Prefix=self._folder(folder), Delimiter="/")
         keys = [found["Prefix"] for page in listed for found in page.get("CommonPrefixes", ())]
         return sorted(key.rstrip("/").rpartition("/")[2] for key in keys)
-
-    def has_folder(self, folder: str) -> bool:
-        """Say whether there is an object under a folder."""
-        prefix = self._folder(folder)
-        call = partial(
-            connect().client.list_objects_v2, Bucket=self.bucket, Prefix=prefix, MaxKeys=1
-        )
-        return bool(retrying(self.address(folder), call).get("KeyCount"))
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete objects, many at a time; each time it is asked whether the lease still stands."""

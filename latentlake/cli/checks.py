@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from latentlake.errors import LakeNotFoundError, LatentlakeError
+from latentlake.errors import ConfigError, LakeNotFoundError, LatentlakeError, StoreError
 from latentlake.settings import Settings, find_config, load_settings
 
 if TYPE_CHECKING:
@@ -234,6 +234,8 @@ def _lake(settings: Settings) -> Check:
                 connection.view(view).limit(1).fetchall()
     except LakeNotFoundError:
         return Check("lake", "ok", f"{root}: none yet", "'latentlake run' makes it")
+    except (ConfigError, StoreError) as error:
+        return Check("lake", "fail", str(error), "'latentlake doctor' shows when it is mended")
     except Exception as error:  # noqa: BLE001  whatever is wrong with the files is the finding
         message = " ".join(str(error).split())
         return Check(

@@ -22,8 +22,8 @@ def forks() -> Iterator[Forks]:
 class Uninterrupted:
     """Two runs that nobody disturbed, with a change of the sources between them."""
 
-    def __init__(self, folder: Any, forks: Forks) -> None:
-        project = make_project(folder)
+    def __init__(self, folder: Any, forks: Forks, root: str = "lake") -> None:
+        project = make_project(folder, root)
         self.first: Ended = forks.run(Attempt(str(folder)))
         self.built = state_of(project.lake)
         change_sources(project)

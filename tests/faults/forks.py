@@ -105,12 +105,17 @@ class Forks:
 
 def serve() -> None:
     """Fork for each request, until stdin ends."""
-    import faiss  # noqa: F401  imported once for all children
+    import botocore.session  # noqa: F401  imported once for all children
+    import faiss  # noqa: F401
     import gensim.models  # noqa: F401
     import sklearn.feature_extraction.text  # noqa: F401
 
+    import data.stores.sql  # noqa: F401
     import tests.faults.lakes  # noqa: F401
+    from data.stores.connection import connect
 
+    if "AWS_ENDPOINT_URL" in os.environ:
+        connect()  # reads descriptions of S3 for all children; no connection is opened
     for line in sys.stdin:
         print(json.dumps(_served(Attempt(**json.loads(line)))), flush=True)
 

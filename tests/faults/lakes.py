@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
 from data.catalog import connect, current_spaces
 from data.leftovers import LEFTOVERS
 from data.schemas import TABLES
 from data.shards import shard_paths
+from data.stores import LocalStore, readable
 from tasks.stages.indexing import stored_index
 from tasks.stages.runs import RunSummary, writing
 from tests.tasks.conftest import CONFIG, Project, age
@@ -38,12 +38,12 @@ _VARIES = {
 }
 
 
-def make_project(folder: Path) -> Project:
+def make_project(folder: Path, root: str = "lake") -> Project:
     """80 abstracts in shards of 32, one text no encoder takes, photos with a twin and a wreck."""
     made = Project(folder)
     photos = folder / "photos"
     photos.mkdir(parents=True)
-    (folder / "latentlake.toml").write_text(CONFIG, "utf-8")
+    (folder / "latentlake.toml").write_text(CONFIG.replace('"lake"', f'"{root}"', 1), "utf-8")
     pictures = sorted((SAMPLES / "photos" / "hat").iterdir())
     for path in pictures[:5]:
         shutil.copy2(path, photos / path.name)
@@ -103,7 +103,7 @@ def _vectors(lake: Lake, snapshot: Snapshot) -> dict[str, list[tuple[str, str]]]
     for name, space in current_spaces(lake, snapshot).items():
         rows: list[tuple[str, str]] = []
         for path in shard_paths(lake, space.id, snapshot):
-            table = pq.read_table(path)
+            table = pq.read_table(readable(path))
             vectors = table["vector"].combine_chunks().flatten().to_numpy()
             bits = vectors.reshape(-1, space.id.dim)
             rows += [
@@ -119,20 +119,31 @@ def orphans(lake: Lake) -> list[str]:
 
     What `vacuum` is for is left out: data files and index folders of commits that came to nothing.
     """
-    left = (path for pattern in LEFTOVERS for path in lake.root.glob(pattern))
-    found = {path for path in left if path.is_file() or any(p.is_file() for p in path.rglob("*"))}
-    found |= set(lake.root.glob("undo.json"))
+    held = [found.name for found in lake.store.files("")]
+    if isinstance(lake.store, LocalStore):
+        left = [path for pattern in LEFTOVERS for path in lake.root.glob(pattern)]
+        found = {n for n in held if any((lake.root / n).is_relative_to(path) for path in left)}
+    else:  # objects have no temporary names
+        found = {name for name in held if name.startswith("work/")}
+    found |= {name for name in held if name.startswith("undo")}
     models = {row["artefact"] for row in lake.read("spaces").to_pylist()}
-    for path in lake.root.glob("models/*/*"):
-        if path.relative_to(lake.root).as_posix() not in models:
-            found.add(path)
+    found |= {
+        name
+        for name in held
+        if name.startswith("models/") and "/".join(name.split("/")[:3]) not in models
+    }
     named = {
-        Path(path)
+        f"{space.id.folder}/{path.rpartition('/')[2]}"
         for space in current_spaces(lake).values()
         for path in shard_paths(lake, space.id)
     }
-    found |= set(lake.root.glob("embeddings/*/*/*.parquet")) - named
-    return sorted(path.relative_to(lake.root).as_posix() for path in found)
+    found |= {name for name in held if _is_shard(name)} - named
+    return sorted(found)
+
+
+def _is_shard(name: str) -> bool:
+    parts = name.split("/")
+    return parts[0] == "embeddings" and len(parts) == 4 and name.endswith(".parquet")
 
 
 def check_snapshot(lake: Lake, number: int) -> None:
@@ -180,10 +191,12 @@ def _contents(lake: Lake, snapshot: Snapshot, space: str) -> list[tuple[str]]:
 def check_tables_are_sound(lake: Lake) -> None:
     """Check that each table's files are there, as long as its log says."""
     for folder in lake.versions():
-        table = DeltaTable(str(lake.root / folder))
+        table = lake.delta(folder)
+        assert table is not None
         actions = table.get_add_actions(flatten=True)
         sizes = dict(
             zip(actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True)
         )
+        held = {found.name: found.size_bytes for found in lake.store.files(folder)}
         for path, size in sizes.items():
-            assert (lake.root / folder / path).stat().st_size == size
+            assert held[f"{folder}/{path}"] == size

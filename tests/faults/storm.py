@@ -1,14 +1,15 @@
-"""Hundreds of kills: `python -m tests.faults.storm --kills 200 --seed 1`.
+"""Hundreds of kills: `python -m tests.faults.storm --kills 200 --seed 1`, on S3 by `--store s3`.
 
-Each trial takes a fresh project (or a built one whose sources have changed), kills up to three runs
-one after the other (half of them at a commit point, half at a random moment), lets the last one
-end, and compares the whole lake with that of a run that nobody disturbed.
+Each trial takes a fresh project (or a built one whose sources have changed), kills some runs one
+after the other (half of them at a commit point, half at a random moment), lets the last one end,
+and compares the whole lake with that of a run that nobody disturbed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import random
 import shutil
@@ -17,11 +18,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from data.stores import open_store
+from data.stores.connection import connect
 from latentlake.settings import RunSettings
 from tests.faults.conftest import Uninterrupted
 from tests.faults.forks import Attempt, Forks
@@ -34,7 +38,11 @@ from tests.faults.lakes import (
     orphans,
     state_of,
 )
+from tests.s3.server import environment, running_s3
 from tests.tasks.conftest import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LIBRARIES = ("deltalake", "pyarrow", "duckdb", "faiss-cpu", "gensim", "numpy")
 
@@ -73,48 +81,111 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--store", choices=("folder", "s3"), default="folder")
+    parser.add_argument("--in-a-row", type=int, default=3, help="kills in one trial, at most")
     parser.add_argument("--output", type=Path, help="write the result as JSON")
     chosen = parser.parse_args()
     tally, began = Tally(), time.monotonic()
     facts = machine()  # before the first kill: the commit that is loaded, not one made meanwhile
     folder = Path(tempfile.mkdtemp(prefix="latentlake-storm-"))
     try:
-        with Forks() as forks:
-            storm(folder, forks, tally, chosen.kills, random.Random(chosen.seed))
+        with lakes_in(chosen.store, folder) as lakes, Forks() as forks:
+            storm(folder, lakes, forks, tally, chosen)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(table_of_kills(tally))
     if chosen.output:
-        result = vars(tally) | {
-            "kills": dict(tally.kills),  # asdict would turn a Counter inside out
-            "command": f"python -m tests.faults.storm --kills {chosen.kills} --seed {chosen.seed}",
-            "kills_in_all": tally.kills.total(),
-            "seconds": round(time.monotonic() - began, 1),
-            "machine": facts,
-        }
+        result = (
+            vars(tally)
+            | {
+                "kills": dict(tally.kills),  # asdict would turn a Counter inside out
+                "command": " ".join(["python -m tests.faults.storm", *sys.argv[1:]]),
+                "store": chosen.store,
+                "kills_in_all": tally.kills.total(),
+                "seconds": round(time.monotonic() - began, 1),
+                "machine": facts,
+            }
+        )
         chosen.output.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", "utf-8")
     return 0 if tally.is_clean else 1
 
 
-def storm(folder: Path, forks: Forks, tally: Tally, kills: int, chance: random.Random) -> None:
-    expected = Uninterrupted(folder / "expected", forks)
+class Lakes:
+    """Where the lakes of all projects are: in their folders."""
+
+    root = "lake"
+
+    def put_away(self, name: str) -> None:
+        """Nothing: it stays in its folder."""
+
+    def bring_back(self, name: str) -> None:
+        """Nothing: it came with a copy of its folder."""
+
+    def remove(self) -> None:
+        """Nothing: it goes with its folder."""
+
+
+class LakesOnS3(Lakes):
+    """All in one place, as the configuration's digest is in a lake's rows; kept under others."""
+
+    root = "s3://storm/lake"
+
+    def __init__(self) -> None:
+        connect().client.create_bucket(Bucket="storm")
+
+    def put_away(self, name: str) -> None:
+        self._copy("lake", name)
+        self.remove()
+
+    def bring_back(self, name: str) -> None:
+        self._copy(name, "lake")
+
+    def remove(self) -> None:
+        open_store(self.root).delete_folder("")
+
+    def _copy(self, name: str, to: str) -> None:
+        for found in open_store(f"s3://storm/{name}").files(""):
+            source = {"Bucket": "storm", "Key": f"{name}/{found.name}"}
+            connect().client.copy_object(
+                Bucket="storm", Key=f"{to}/{found.name}", CopySource=source
+            )
+
+
+@contextmanager
+def lakes_in(store: str, folder: Path) -> Iterator[Lakes]:
+    if store == "folder":
+        yield Lakes()
+        return
+    with running_s3() as port:
+        os.environ.update(environment(port, folder))
+        yield LakesOnS3()
+
+
+def storm(
+    folder: Path, lakes: Lakes, forks: Forks, tally: Tally, chosen: argparse.Namespace
+) -> None:
+    chance = random.Random(chosen.seed)
+    expected = Uninterrupted(folder / "expected", forks, lakes.root)
+    lakes.put_away("expected")
     built = folder / "built"
-    make_project(built)
+    make_project(built, lakes.root)
     forks.run(Attempt(str(built)))
-    while tally.kills.total() < kills:
+    lakes.put_away("built")
+    while tally.kills.total() < chosen.kills:
         place = folder / "trial"
         over_a_lake = chance.random() < 0.5
         if over_a_lake:
             shutil.copytree(built, place)
+            lakes.bring_back("built")
             project = Project(place)
             change_sources(project)
             usual, state = expected.second, expected.changed
         else:
-            project = make_project(place)
+            project = make_project(place, lakes.root)
             usual, state = expected.first, expected.built
         killed = [
             kill_once(place, forks, tally, usual.points, usual.seconds, chance)
-            for _ in range(chance.randint(1, 3))
+            for _ in range(chance.randint(1, chosen.in_a_row))
         ]
         last = forks.run(Attempt(str(place)))
         tally.unended += last.codes != (0,)
@@ -124,6 +195,7 @@ def storm(folder: Path, forks: Forks, tally: Tally, kills: int, chance: random.R
             tally.trials += 1
             compare(project, state, tally)
         shutil.rmtree(place)
+        lakes.remove()
         print(f"\r{tally.kills.total()} kills", end="", file=sys.stderr, flush=True)
 
 

@@ -1,15 +1,7 @@
-"""A real S3 server over HTTP on loopback, in a process of its own, and an empty bucket a test.
-
-Of its own, because delta-rs holds Python's lock during some requests: a server in a thread of this
-process would never answer them.
-"""
+"""One S3 server for all tests, and an empty bucket for each."""
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -17,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from data.stores.connection import connect
+from tests.s3.server import environment, running_s3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SECRET = "wJalrXUtnFEMI-a-secret-of-the-tests-EXAMPLEKEY"  # noqa: S105  made up
-KEY_ID = "AKIALATENTLAKETESTS0"
 _numbers = count(1)
 
 
@@ -60,50 +51,26 @@ class Bucket:
 @pytest.fixture(scope="session")
 def s3_port() -> Iterator[int]:
     pytest.importorskip("moto")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.s3.server", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(port, server)
+    with running_s3() as port:
         yield port
-    finally:
-        server.kill()
-        server.wait()
 
 
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
-        assert server.poll() is None, "the S3 server did not start"
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail("the S3 server does not answer")
+@pytest.fixture(scope="module")
+def s3(s3_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """An environment that leads to the server and nowhere else; its port."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment(s3_port, tmp_path_factory.mktemp("home")).items():
+            patched.setenv(name, value)
+        yield s3_port
+
+
+def make_bucket(port: int) -> Bucket:
+    made = Bucket(f"bucket-{next(_numbers)}", port)
+    made.client.create_bucket(Bucket=made.name)
+    return made
 
 
 @pytest.fixture
-def bucket(
-    s3_port: int, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> Bucket:
-    """Make an empty bucket, and an environment that leads to it and nowhere else."""
-    home = tmp_path_factory.mktemp("home")
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": KEY_ID,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3_port}",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": str(home / "none"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(home / "none"),
-        "XDG_CACHE_HOME": str(home / "cache"),
-    }.items():
-        monkeypatch.setenv(name, value)
-    made = Bucket(f"bucket-{next(_numbers)}", s3_port)
-    made.client.create_bucket(Bucket=made.name)
-    return made
+def bucket(s3: int) -> Bucket:
+    """Make an empty bucket."""
+    return make_bucket(s3)

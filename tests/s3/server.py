@@ -1,45 +1,94 @@
-"""moto's S3 server: `python -m tests.s3.server PORT`, on loopback.
+"""moto's S3 server in a process of its own, on loopback: `running_s3` for tests and storms.
 
-It looks at the condition of a PUT and then stores it; another thread may come in between. Amazon S3
-does both in one step, so writes take turns here.
+Of its own, because delta-rs holds Python's lock during some requests: a server in a thread of this
+process would never answer them. moto looks at the condition of a PUT and then stores it; another
+thread may come in between. Amazon S3 does both in one step, so writes take turns here.
 """
 
 from __future__ import annotations
 
+import io
+import socket
+import subprocess
 import sys
 import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moto.moto_server.werkzeug_app import create_backend_app
-from werkzeug.serving import run_simple
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-_turn = threading.Lock()
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "wJalrXUtnFEMI-a-secret-of-the-tests-EXAMPLEKEY"  # noqa: S105  made up
+KEY_ID = "AKIALATENTLAKETESTS0"
 
 
-def main() -> None:
-    app = create_backend_app("s3")
+def environment(port: int, home: Path) -> dict[str, str]:
+    """Return the variables that lead to the server and nowhere else."""
+    return {
+        "AWS_ACCESS_KEY_ID": KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": str(home / "none"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(home / "none"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+    }
 
-    def in_turn(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+
+@contextmanager
+def running_s3() -> Iterator[int]:
+    """Start a server and yield its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.s3.server", str(port)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(port, server)
+        yield port
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        assert server.poll() is None, "the S3 server did not start"
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError("the S3 server does not answer")
+
+
+def serve(port: int) -> None:
+    """Answer requests until killed."""
+    from moto.moto_server.werkzeug_app import create_backend_app
+    from werkzeug.serving import run_simple
+
+    app, turn = create_backend_app("s3"), threading.Lock()
+
+    def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] not in ("PUT", "POST", "DELETE"):
-            answer: Iterable[bytes] = app(environ, start)
-            return answer
+            answered: Iterable[bytes] = app(environ, start)
+            return answered
         length = int(environ.get("CONTENT_LENGTH") or 0)
-        if length:  # a slow sender must not keep the others waiting
-            environ["wsgi.input"] = _read(environ["wsgi.input"], length)
-        with _turn:
+        # A slow sender must not keep the others waiting.
+        environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(length))
+        with turn:
             return list(app(environ, start))
 
-    run_simple("127.0.0.1", int(sys.argv[1]), in_turn, threaded=True)
-
-
-def _read(stream: Any, length: int) -> Any:
-    from io import BytesIO
-
-    return BytesIO(stream.read(length))
+    run_simple("127.0.0.1", port, answer, threaded=True)
 
 
 if __name__ == "__main__":
-    main()
+    serve(int(sys.argv[1]))

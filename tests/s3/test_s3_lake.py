@@ -1,8 +1,7 @@
-"""A lake on S3: the same tables, snapshots and views as in a folder; no racing writer is lost."""
+"""A lake on S3: the same tables, snapshots and views as in a folder."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -132,22 +131,3 @@ def test_a_snapshot_shows_its_own_state_after_later_commits(bucket: Bucket) -> N
     lake.commit_snapshot("run2")
     assert lake.snapshots() == [1, 2]
     assert lake.read("items", snapshot=lake.snapshot()).num_rows == 2
-
-
-def test_racing_writers_lose_no_row_and_no_snapshot(bucket: Bucket) -> None:
-    root = f"s3://{bucket.name}/lake"
-    Lake(root).upsert("items", table_of("items", [item("seed")]), "run")
-
-    def write(number: int) -> int:
-        lake = Lake(root)
-        lake.upsert("items", table_of("items", [item(f"i{number}")]), f"run{number}")
-        return lake.commit_snapshot(f"run{number}").number
-
-    with ThreadPoolExecutor(8) as pool:
-        numbers = list(pool.map(write, range(8)))
-    lake = Lake(root)
-    assert sorted(numbers) == list(range(1, 9))
-    assert lake.snapshots() == list(range(1, 9))
-    assert {lake.snapshot(number).run_id for number in numbers} == {f"run{n}" for n in range(8)}
-    found = sorted(lake.read("items", snapshot=lake.snapshot())["item_id"].to_pylist())
-    assert found == sorted(["seed", *(f"i{number}" for number in range(8))])

@@ -8,34 +8,41 @@ import json
 import logging
 import shutil
 import tarfile
-from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
-from data.lake import Lake
+from data.maintenance.vacuuming import Retention
+from data.shards import shard_paths
 from data.stores.connection import connect
+from latentlake.cli.main import cli
 from latentlake.errors import SourceError
-from latentlake.settings import Settings, load_settings
-from tasks.parameters import ALL_REPORTS
-from tasks.stages.embedding import commit_embedding, encode_group
-from tasks.stages.indexing import index_space
 from tasks.stages.ingesting import ingest_source
-from tasks.stages.neighbours import link_neighbours
-from tasks.stages.planning import plan_embedding
-from tasks.stages.reporting import report_space
-from tasks.stages.runs import RunSummary, begin_run, finish_run
+from tasks.stages.maintaining import (
+    CompactionOptions,
+    compact_lake,
+    mend_lake,
+    restore_lake,
+    vacuum_lake,
+)
+from tasks.stages.runs import writing
 from tasks.stages.searching import SearchQuery, search
-from tasks.stages.spaces import find_space, known_space, make_space, space_vectors
+from tasks.stages.spaces import known_space
+from tasks.stages.verifying import verify_lake
+from tests.faults.lakes import check_snapshot, check_tables_are_sound, orphans, run_whole, state_of
 from tests.faults.s3_proxy import Fault, FaultSchedule, fault_proxy
-from tests.s3.conftest import SECRET
+from tests.s3.conftest import make_bucket
+from tests.s3.server import KEY_ID, SECRET
+from tests.tasks.conftest import Project
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from click.testing import Result
 
     from tests.s3.conftest import Bucket
 
@@ -67,68 +74,12 @@ options = {{ dim = 16, epochs = 2 }}
 threads = 2
 shard_rows = 32
 """
-_TIMES = frozenset({"modified_at", "recorded_at", "run_id", "first_run", "last_run", "seconds"})
 
 
-@dataclass(frozen=True)
-class Project:
-    """A configuration, and the stages called as plain functions."""
-
-    config: Path
-
-    @property
-    def settings(self) -> Settings:
-        return load_settings(self.config)
-
-    @property
-    def lake(self) -> Lake:
-        return Lake(self.settings.root)
-
-    def run(self) -> RunSummary:
-        lake, settings = self.lake, self.settings
-        run = begin_run(lake, "pipeline")
-        done = [ingest_source(lake, settings, s.name, run.run_id) for s in settings.sources]
-        for space in settings.spaces:
-            row = find_space(lake, settings, space.name)
-            row = row or make_space(lake, settings, space.name, run.run_id)
-            plan = plan_embedding(lake, settings, row)
-            made = [r for group in plan.groups for r in encode_group(lake, settings, row, group)]
-            done.append(commit_embedding(lake, row, plan, made, run.run_id))
-            done.append(index_space(lake, settings, space.name, run.run_id))
-            done.append(link_neighbours(lake, settings, space.name, run.run_id))
-            done += [
-                report_space(lake, settings, space.name, report, run.run_id)
-                for report in ALL_REPORTS
-            ]
-        return finish_run(lake, settings, run, done)
-
-    def state(self) -> dict[str, list[dict[str, Any]]]:
-        """All that does not tell when or by which run it was made."""
-        names = ("items", "quarantine", "duplicates", "neighbours", "clusters", "anomalies")
-        snapshot = self.lake.snapshot()
-        return {
-            name: sorted(
-                (
-                    {key: value for key, value in row.items() if key not in _TIMES}
-                    for row in self.lake.read(name, snapshot=snapshot).to_pylist()
-                ),
-                key=repr,
-            )
-            for name in names
-        }
-
-    def vectors(self) -> dict[str, bytes]:
-        row = known_space(self.lake, "words")
-        found = space_vectors(self.lake, self.settings, row)
-        matrix = np.concatenate(list(found.batches(1000)))
-        ids = found.content_ids.to_pylist()
-        return {name: one.tobytes() for name, one in zip(ids, matrix, strict=True)}
-
-
-@pytest.fixture
-def places(tmp_path: Path, samples: Path) -> Path:
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
     """Photos (plain, broken, in a tar), texts in packed JSON lines and in a table."""
-    base = tmp_path / "sources"
+    base = tmp_path_factory.mktemp("sources")
     (base / "photos" / "hat").mkdir(parents=True)
     (base / "notes").mkdir()
     photos = sorted((samples / "photos" / "hat").iterdir())
@@ -155,75 +106,210 @@ def places(tmp_path: Path, samples: Path) -> Path:
     return base
 
 
-def project(folder: Path, root: str, base: str) -> Project:
+def make_project(folder: Path, root: str, base: str) -> Project:
     folder.mkdir(exist_ok=True)
-    config = folder / f"{root.rpartition('/')[2]}.toml"
-    config.write_text(CONFIG.format(root=root, base=base), "utf-8")
-    return Project(config)
+    (folder / "latentlake.toml").write_text(CONFIG.format(root=root, base=base), "utf-8")
+    return Project(folder)
 
 
-def files_below(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+def content_of(project: Project) -> dict[str, Any]:
+    """All that does not tell where the sources and the lake are."""
+    state = state_of(project.lake)
+    return {name: rows for name, rows in state.items() if name not in ("files", "runs")}
 
 
-def test_a_run_on_s3_ends_in_what_a_local_run_ends_in(
-    bucket: Bucket, places: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    local = project(tmp_path / "local", str(tmp_path / "lake"), str(places))
-    assert local.run().snapshot == 1
-    bucket.put_folder(places, "in")
-    remote = project(tmp_path / "remote", f"s3://{bucket.name}/a/lake", f"s3://{bucket.name}/in")
-    assert remote.run().snapshot == 1
-    assert remote.state() == local.state()
-    assert remote.vectors() == local.vectors()
-    # No news: nothing is committed, nothing is written.
-    before = bucket.keys()
-    assert not remote.run().changed
-    assert bucket.keys() == before
-    assert not [key for key in before if "work/" in key]
-    # One changed object, one gone.
-    bucket.put("in/photos/hat/new.jpg", (places / "photos" / "é 100%25 #1.jpg").read_bytes())
-    bucket.client.delete_object(Bucket=bucket.name, Key="in/photos/broken.jpg")
-    summary = remote.run()
-    assert summary.receipts[0].counts["new"] == 1
-    assert summary.receipts[0].counts["read"] == 1
+@pytest.fixture(scope="module")
+def local(places: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project in folders, after one run."""
+    made = make_project(tmp_path_factory.mktemp("local"), "lake", str(places))
+    run_whole(made)
+    return made
+
+
+class World:
+    """The project on S3 after one run, and what was logged meanwhile."""
+
+    def __init__(self, bucket: Bucket, places: Path, folder: Path) -> None:
+        self.bucket, self.logged = bucket, io.StringIO()
+        bucket.put_folder(places, "in")
+        self.project = make_project(folder, f"s3://{bucket.name}/a/lake", f"s3://{bucket.name}/in")
+        handler = logging.StreamHandler(self.logged)
+        root = logging.getLogger()
+        level = root.level
+        root.addHandler(handler)
+        root.setLevel(logging.DEBUG)
+        try:
+            run_whole(self.project)
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)
+        self.built = {key: bucket.get(key) for key in bucket.keys("")}
+
+    def rebuild(self) -> Project:
+        """Bring back what the run left."""
+        held = set(self.bucket.keys())
+        for key in held - self.built.keys():
+            self.bucket.client.delete_object(Bucket=self.bucket.name, Key=key)
+        for key, content in self.built.items():
+            self.bucket.put(key, content)
+        return self.project
+
+
+@pytest.fixture(scope="module")
+def world(s3: int, places: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(make_bucket(s3), places, tmp_path_factory.mktemp("remote"))
+
+
+@pytest.fixture
+def remote(world: World) -> Project:
+    return world.rebuild()
+
+
+def without_lock(world: World) -> dict[str, bytes]:
+    keys = (key for key in world.bucket.keys("") if not key.endswith("writer.lock"))
+    return {key: world.bucket.get(key) for key in keys}
+
+
+def call(project: Project, *arguments: str) -> Result:
+    config = str(project.folder / "latentlake.toml")
+    return CliRunner().invoke(cli, [*arguments, "--config", config])
+
+
+def test_a_run_on_s3_ends_in_what_a_local_run_ends_in(remote: Project, local: Project) -> None:
+    assert content_of(remote) == content_of(local)
+    assert orphans(remote.lake) == []
+    check_tables_are_sound(remote.lake)
+    check_snapshot(remote.lake, 1)
     query = SearchQuery(text="a network of neurons", space="words", k=3)
     asked = [search(one.lake, one.settings, query).hits for one in (local, remote)]
     assert asked[0].equals(asked[1])
-    # The secret is nowhere: not in the lake, not in the copies, not in what was logged or shown.
-    secret = SECRET.encode()
-    assert not [key for key in bucket.keys("a/") if secret in bucket.get(key)]
-    assert not [path for path in files_below(tmp_path) if secret in path.read_bytes()]
-    shown = [caplog.text, repr(remote.lake.store), repr(connect()), repr(summary)]
-    assert not [text for text in shown if SECRET in text]
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_faults_on_the_way_change_nothing_but_the_time(
-    bucket: Bucket, places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+def test_without_news_nothing_is_written_and_a_change_is_read_alone(
+    remote: Project, world: World, places: Path
 ) -> None:
-    local = project(tmp_path / "local", str(tmp_path / "lake"), str(places))
-    local.run()
-    bucket.put_folder(places, "in")
-    remote = project(tmp_path / "remote", f"s3://{bucket.name}/lake", f"s3://{bucket.name}/in")
-    schedule = FaultSchedule(seed, rate=0.02)
-    with fault_proxy(bucket.port, schedule) as url:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        remote.run()
-        assert set(schedule.injected) == set(Fault)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{bucket.port}")
-    assert remote.state() == local.state()
-    assert remote.vectors() == local.vectors()
-    assert not remote.run().changed
+    before = without_lock(world)
+    assert not run_whole(remote).changed
+    assert without_lock(world) == before
+    world.bucket.put("in/photos/hat/new.jpg", (places / "photos" / "é 100%25 #1.jpg").read_bytes())
+    world.bucket.client.delete_object(Bucket=world.bucket.name, Key="in/photos/broken.jpg")
+    with writing(remote.lake, "ingest"):
+        counts = remote.ingest("photos").counts
+    assert (counts["new"], counts["read"]) == (1, 1)
 
 
-def test_a_place_that_is_not_there_is_a_clear_error(bucket: Bucket, tmp_path: Path) -> None:
-    root = f"s3://{bucket.name}/lake"
-    for base, reason in (
-        (f"s3://{bucket.name}/none", "no objects"),
-        ("s3://no-such-bucket-here/none", "NoSuchBucket"),
+def test_the_credentials_are_nowhere(remote: Project, world: World) -> None:
+    config = remote.folder / "latentlake.toml"
+    shown = [call(remote, name).output for name in ("status", "doctor", "runs")]
+    shown += [repr(remote.lake.store), repr(connect()), world.logged.getvalue()]
+    assert "s3://" in shown[0]
+    for secret in (SECRET, KEY_ID):
+        assert not [key for key, content in world.built.items() if secret.encode() in content]
+        assert not [text for text in shown if secret in text]
+        assert secret not in config.read_text("utf-8")
+
+
+def test_the_reading_commands_answer(remote: Project, local: Project) -> None:
+    for arguments in (
+        ("sql", "SELECT item_id, uri FROM items ORDER BY ALL", "--format", "json"),
+        ("duplicates", "--format", "json"),
+        ("clusters", "--format", "json"),
+        ("anomalies", "--format", "json"),
+        ("search", "a network of neurons", "--space", "words", "--format", "json"),
     ):
-        made = project(tmp_path / "p", root, base)
+        done = [call(project, *arguments) for project in (local, remote)]
+        assert done[1].exit_code == 0, done[1].output
+        assert json.loads(done[0].stdout) == json.loads(done[1].stdout)
+    assert "snapshot 1" in call(remote, "doctor").output
+    assert call(remote, "verify").exit_code == 0
+
+
+def test_maintenance_does_on_s3_what_it_does_in_a_folder(
+    remote: Project, world: World, local: Project, tmp_path: Path
+) -> None:
+    shutil.copytree(local.folder, tmp_path / "copy")
+    projects = [Project(tmp_path / "copy"), remote]
+    begun = world.bucket.client.create_multipart_upload(
+        Bucket=world.bucket.name, Key="a/lake/indexes/words/half"
+    )
+    assert begun["UploadId"]
+    joined = [
+        compact_lake(p.lake, p.settings, CompactionOptions(shard_rows=1000)).receipts[0].counts
+        for p in projects
+    ]
+    assert joined[0] == joined[1]
+    assert joined[1]["removed"] > joined[1]["added"] > 0
+    assert content_of(projects[0]) == content_of(remote)
+    names = [[Path(path).name for path in shards_of(p)] for p in projects]
+    assert names[0] == names[1]
+    kept = Retention(keep_runs=1, grace_hours=-1)
+    in_folder, on_s3 = (vacuum_lake(p.lake, kept) for p in projects)
+    assert kinds_of(in_folder) == kinds_of(on_s3)
+    assert list(verify_lake(remote.lake)) == []
+    uploads = world.bucket.client.list_multipart_uploads(Bucket=world.bucket.name)
+    assert "Uploads" not in uploads
+    assert remote.lake.snapshots() == [2]
+    assert not run_whole(remote).changed
+
+
+def kinds_of(removed: list[Any]) -> list[str]:
+    return sorted(one.kind for one in removed)
+
+
+def shards_of(project: Project) -> list[str]:
+    return shard_paths(project.lake, known_space(project.lake, "words").id)
+
+
+def test_a_damaged_shard_is_found_dropped_and_made_again(
+    remote: Project, world: World, local: Project
+) -> None:
+    key = shards_of(remote)[0].removeprefix(f"s3://{world.bucket.name}/")
+    content = bytearray(world.bucket.get(key))
+    content[200] ^= 1
+    world.bucket.put(key, bytes(content))
+    findings = list(verify_lake(remote.lake))
+    assert ["seal is broken" in finding.problem for finding in findings].count(True) == 1
+    mend_lake(remote.lake, remote.settings, findings)
+    run_whole(remote)
+    assert list(verify_lake(remote.lake)) == []
+    both = [content_of(project) for project in (local, remote)]
+    assert both[0]["vectors"] == both[1]["vectors"]
+
+
+def test_an_older_state_comes_back(remote: Project, world: World, places: Path) -> None:
+    expected = content_of(remote)
+    world.bucket.put("in/photos/hat/new.jpg", (places / "photos" / "é 100%25 #1.jpg").read_bytes())
+    run_whole(remote)
+    assert content_of(remote)["items"] != expected["items"]
+    restore_lake(remote.lake, remote.settings, remote.lake.snapshot(1))
+    assert content_of(remote) | {"snapshots": [1]} == expected
+    done = call(remote, "export", "words", "--to", str(remote.folder / "words.npy"))
+    assert done.exit_code == 0, done.output
+    assert len(np.load(remote.folder / "words.npy")) == len(expected["vectors"]["words"])
+
+
+def test_faults_on_the_way_change_nothing_but_the_time(
+    world: World, local: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, port = world.bucket.name, world.bucket.port
+    remote = make_project(tmp_path / "remote", f"s3://{name}/b/lake", f"s3://{name}/in")
+    world.rebuild()
+    schedule = FaultSchedule(1, rate=0.02)
+    with fault_proxy(port, schedule) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        run_whole(remote)
+        assert set(schedule.injected) == set(Fault)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    assert content_of(remote) == content_of(local)
+    assert orphans(remote.lake) == []
+    assert not run_whole(remote).changed
+
+
+def test_a_place_that_is_not_there_is_a_clear_error(remote: Project, tmp_path: Path) -> None:
+    for base, reason in (
+        (remote.settings.root.replace("/a/lake", "/none"), "no objects"),
+        ("s3://no-such-bucket-here/none", "There is no such bucket"),
+    ):
+        made = make_project(tmp_path / "p", remote.settings.root, base)
         with pytest.raises(SourceError, match=reason):
             ingest_source(made.lake, made.settings, "photos", "r")

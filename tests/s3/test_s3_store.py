@@ -164,16 +164,13 @@ def test_large_files_go_up_in_parts(
 def test_one_creator_wins_whatever_the_answers(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, kind: Fault
 ) -> None:
-    schedule = FaultSchedule(5, 0.1, (kind,))
+    schedule = FaultSchedule(5, 0.15, (kind,))
     with fault_proxy(bucket.port, schedule) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         store = open_store(f"s3://{bucket.name}")
-        wins = [[store.create(f"{n}", b"x"), store.create(f"{n}", b"x")] for n in range(6)]
+        wins = [[store.create(f"{n}", b"x"), store.create(f"{n}", b"x")] for n in range(4)]
         assert schedule.injected[kind]
-    if kind is Fault.PRECONDITION:  # "taken" is not true here, and the caller looks and tries again
-        assert all(not second or not first for first, second in wins)
-    else:
-        assert wins == [[True, False]] * 6
+    assert wins == [[True, False]] * 4
 
 
 def test_an_endpoint_that_ignores_conditions_is_refused(
@@ -190,28 +187,18 @@ def test_an_endpoint_that_ignores_conditions_is_refused(
         assert bucket.keys() == []
 
 
-def test_a_server_that_never_answers_is_a_clear_error(
+def test_a_server_that_stops_answering_is_a_clear_error(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
+    store = open_store(f"s3://{bucket.name}")
     monkeypatch.setattr("data.stores.retries.time.sleep", pauses.append)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(StoreUnavailableError, match="run the same command again"):
-        open_store(f"s3://{bucket.name}").read("one")
+        store.read("one")
     assert len(pauses) == TRIES - 1
     assert all(2 * later > earlier for earlier, later in zip(pauses, pauses[2:], strict=False))
     assert sum(pauses) < 30
-
-
-def test_what_s3_refuses_names_the_place_and_no_secret(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(StoreError, match="NoSuchBucket"):
-        open_store("s3://no-such-bucket-here/x").read("one")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    with pytest.raises(ConfigError, match="no credentials"):
-        open_store(f"s3://{bucket.name}")
 
 
 def test_places_that_are_no_places() -> None:
