@@ -5,6 +5,7 @@ One commit is signed with its run, repeated when another came first, and watched
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import re
@@ -82,6 +83,17 @@ def last_version(store: Store, folder: str) -> int | None:
     return max(
         (int(found[1]) for name in names if (found := _COMMIT.fullmatch(name))), default=None
     )
+
+
+def changed_since(store: Store, folder: str, version: int, last: int) -> bool:
+    """Say whether the commits after a version, up to the last, hold anything but themselves."""
+    if last < version:
+        return True
+    for number in range(version + 1, last + 1):
+        lines = store.read(f"{folder}/_delta_log/{number:020d}.json").splitlines()
+        if any(json.loads(line).keys() - {"commitInfo"} for line in lines):
+            return True
+    return False
 
 
 def file_paths(table: DeltaTable) -> list[str]:

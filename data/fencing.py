@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from data.commits import open_to_write, retrying_call, signed
+from data.commits import changed_since, open_to_write, retrying_call, signed
 from latentlake.commit_points import reach
 
 if TYPE_CHECKING:
-    from data.lake import Lake
+    from data.lake import Lake, Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -37,3 +37,12 @@ def fence_tables(lake: Lake) -> None:
         retrying_call(commit, folder, lake.uri)
     logger.warning("%s: taken over from a writer that did not end", lake.uri)
     reach("tables fenced")
+
+
+def differs_from(lake: Lake, snapshot: Snapshot | None) -> bool:
+    """Say whether any table is not as a snapshot has it; the empty commits do not count."""
+    known = snapshot.versions if snapshot else {}
+    return any(
+        folder not in known or changed_since(lake.store, folder, known[folder], last)
+        for folder, last in lake.versions().items()
+    )

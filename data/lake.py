@@ -16,7 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from data.commits import file_paths, last_version, open_delta, retrying_commit, signed
+from data.commits import (
+    file_paths,
+    last_version,
+    open_delta,
+    retrying_commit,
+    signed,
+)
 from data.scans import matching_rows
 from data.schemas import SCHEMA_VERSION, TABLES
 from data.space_files import commit_space_file, write_space_file

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -14,10 +16,46 @@ from data.stores.ranges import open_object
 from data.stores.s3 import S3Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """The lake's files never change, so DuckDB may keep what it has read of them."""
+
+
+class PerThread:
+    """A file for several threads that each seek and then read, as DuckDB's do on one handle.
+
+    Every thread has a reader, and so a place in the file, of its own.
+    """
+
+    def __init__(self, opened: Callable[[], io.BufferedIOBase]) -> None:
+        self._opened = opened
+        self._readers: dict[int, io.BufferedIOBase] = {}
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move this thread's place."""
+        return self._own().seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return this thread's place."""
+        return self._own().tell()
+
+    def read(self, count: int = -1) -> bytes:
+        """Read on from this thread's place."""
+        return self._own().read(count)
+
+    def close(self) -> None:
+        """Forget what was read."""
+        self._readers.clear()
+
+    def _own(self) -> io.BufferedIOBase:
+        # Not thread-local data: DuckDB's threads are new to Python at each call.
+        number = threading.get_ident()
+        if number not in self._readers:
+            self._readers[number] = self._opened()
+        return self._readers[number]
 
 
 class ReadOnlyS3(AbstractFileSystem):  # type: ignore[misc]
@@ -31,11 +69,11 @@ class ReadOnlyS3(AbstractFileSystem):  # type: ignore[misc]
         self._root = f"{root}/"
         connect()
 
-    def _open(self, path: str, mode: str = "rb", **_: Any) -> io.BufferedReader:
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> PerThread:
         bucket, key = self._split(path)
         if mode != "rb":
             raise PermissionError(f"s3://{bucket}/{key}: read only")
-        return open_object(bucket, key)
+        return PerThread(partial(open_object, bucket, key))
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Return an object's size."""
@@ -82,8 +120,8 @@ class SchemasOnly(ReadOnlyS3):
             pq.write_table(schema.empty_table(), buffer)
             self._shown[f"{self._root}{folder}/"] = buffer.getvalue()
 
-    def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:  # noqa: ARG002
-        return io.BytesIO(self._bytes(path))
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> PerThread:  # noqa: ARG002
+        return PerThread(partial(io.BytesIO, self._bytes(path)))
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Return the size of the empty table."""

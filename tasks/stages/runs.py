@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from data.catalog import CATALOG_NAME, write_catalog
-from data.fencing import fence_tables
+from data.fencing import differs_from, fence_tables
 from data.lake import Lake, Snapshot, table_of
 from data.undo import become_writer, undo_unfinished
 from latentlake.errors import LatentlakeError
@@ -141,7 +141,7 @@ def finish_run(
     run_id, seconds = run.run_id, began - run.began
     snapshot = _last_snapshot(lake)
     worked = any(receipt.changed for receipt in receipts)
-    changed = worked or lake.versions() != (snapshot.versions if snapshot else {})
+    changed = worked or differs_from(lake, snapshot)
     if changed:
         dead = None if worked else _recorded_since(lake, snapshot)
         if dead is None:

@@ -90,24 +90,28 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="latentlake-storm-"))
     try:
         with lakes_in(chosen.store, folder) as lakes, Forks() as forks:
-            storm(folder, lakes, forks, tally, chosen)
+            for _ in storm(folder, lakes, forks, tally, chosen):
+                if chosen.output:
+                    chosen.output.write_text(as_json(tally, chosen, began, facts), "utf-8")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(table_of_kills(tally))
-    if chosen.output:
-        result = (
-            vars(tally)
-            | {
-                "kills": dict(tally.kills),  # asdict would turn a Counter inside out
-                "command": " ".join(["python -m tests.faults.storm", *sys.argv[1:]]),
-                "store": chosen.store,
-                "kills_in_all": tally.kills.total(),
-                "seconds": round(time.monotonic() - began, 1),
-                "machine": facts,
-            }
-        )
-        chosen.output.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", "utf-8")
     return 0 if tally.is_clean else 1
+
+
+def as_json(tally: Tally, chosen: argparse.Namespace, began: float, facts: dict[str, Any]) -> str:
+    result = (
+        vars(tally)
+        | {
+            "kills": dict(tally.kills),  # asdict would turn a Counter inside out
+            "command": " ".join(["python -m tests.faults.storm", *sys.argv[1:]]),
+            "store": chosen.store,
+            "kills_in_all": tally.kills.total(),
+            "seconds": round(time.monotonic() - began, 1),
+            "machine": facts,
+        }
+    )
+    return json.dumps(result, indent=1, sort_keys=True) + "\n"
 
 
 class Lakes:
@@ -163,7 +167,8 @@ def lakes_in(store: str, folder: Path) -> Iterator[Lakes]:
 
 def storm(
     folder: Path, lakes: Lakes, forks: Forks, tally: Tally, chosen: argparse.Namespace
-) -> None:
+) -> Iterator[None]:
+    """Kill and compare; after each trial the tally is whole."""
     chance = random.Random(chosen.seed)
     expected = Uninterrupted(folder / "expected", forks, lakes.root)
     lakes.put_away("expected")
@@ -187,16 +192,22 @@ def storm(
             kill_once(place, forks, tally, usual.points, usual.seconds, chance)
             for _ in range(chance.randint(1, chosen.in_a_row))
         ]
-        last = forks.run(Attempt(str(place)))
-        tally.unended += last.codes != (0,)
-        if last.errors:
-            print(last.errors, file=sys.stderr)
+        end(place, forks, tally)
         if any(killed):
             tally.trials += 1
             compare(project, state, tally)
         shutil.rmtree(place)
         lakes.remove()
+        yield
         print(f"\r{tally.kills.total()} kills", end="", file=sys.stderr, flush=True)
+
+
+def end(place: Path, forks: Forks, tally: Tally) -> None:
+    """Run, and let it end."""
+    last = forks.run(Attempt(str(place)))
+    tally.unended += last.codes != (0,)
+    if last.errors:
+        print(last.errors, file=sys.stderr)
 
 
 def kill_once(
@@ -224,6 +235,9 @@ def kill_once(
 def compare(project: Project, expected: dict[str, Any], tally: Tally) -> None:
     found = state_of(project.lake)
     tally.identical += found == expected
+    for name in expected.keys() | found.keys():
+        if found.get(name) != expected.get(name):
+            print(f"{name}: {found.get(name)} instead of {expected.get(name)}", file=sys.stderr)
     for name in expected.keys() | found.keys():
         wanted, there = rows_of(expected.get(name, [])), rows_of(found.get(name, []))
         tally.lost += (wanted - there).total()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from data.commits import signed
+from data.fencing import differs_from
 from data.lake import Lake, table_of
 from data.locking import LOCK_NAME, Owner
 from data.processes import ProcessId, is_dead, this_process
@@ -259,6 +260,20 @@ def test_a_stage_that_lost_the_lease_is_undone_by_the_next_writer_and_not_by_its
 
 def notes_in(bucket: Bucket) -> list[str]:
     return [key for key in bucket.keys("lake/") if "undo" in key]
+
+
+def test_a_lease_taken_over_is_no_news(bucket: Bucket) -> None:
+    lake = Lake(root_in(bucket))
+    with writing(lake, "run"):
+        add_item(lake, "kept")
+        snapshot = lake.commit_snapshot("run")
+        assert not differs_from(lake, snapshot)
+    put_note(bucket, epoch=1, mended=1, process=None, lease_s=0.0)
+    with writing(lake, "run"):
+        assert lake.versions() == {"tables/items": snapshot.versions["tables/items"] + 1}
+        assert not differs_from(lake, snapshot)
+        add_item(lake, "new")
+        assert differs_from(lake, snapshot)
 
 
 def test_an_undo_note_that_comes_late_is_not_followed(bucket: Bucket) -> None:

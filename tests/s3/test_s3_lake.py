@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data.catalog import connect as connect_sql
@@ -13,6 +16,7 @@ from data.catalog import write_catalog
 from data.lake import Lake, table_of
 from data.schemas import TABLES
 from data.shards import SpaceId, finished_shard, register_shards, shard_paths, write_shard
+from data.stores.sql import ReadOnlyS3
 from data.vectors import open_vectors
 from latentlake.errors import LakeNotFoundError
 
@@ -88,6 +92,22 @@ def test_the_connection_reads_its_lake_and_nothing_else(bucket: Bucket) -> None:
         with connect_sql(lake) as connection, pytest.raises((duckdb.Error, PermissionError)):
             connection.execute(statement).fetchall()
     assert "lake/escape.csv" not in bucket.keys("lake/")
+
+
+def test_many_threads_of_one_query_read_what_is_there(bucket: Bucket) -> None:
+    """They share one handle a file, and each first seeks and then reads."""
+    numbers = np.random.default_rng(0).integers(0, 10**9, (3, 5000))
+    for name, part in enumerate(numbers):
+        stream = io.BytesIO()
+        table = {"number": part, "text": [f"{name}-{number}" for number in part]}
+        pq.write_table(pa.table(table), stream, row_group_size=500)
+        bucket.put(f"lake/{name}.parquet", stream.getvalue())
+    texts = sum(np.unique(part).size for part in numbers)
+    files = [f"s3://{bucket.name}/lake/{name}.parquet" for name in range(3)]
+    with duckdb.connect(config={"threads": 8}) as connection:
+        connection.register_filesystem(ReadOnlyS3(f"s3://{bucket.name}/lake"))
+        sql = f"SELECT sum(number), count(DISTINCT text) FROM read_parquet({files})"
+        assert connection.execute(sql).fetchall() == [(numbers.sum(), texts)]
 
 
 def test_the_catalog_names_s3_urls_for_other_clients(bucket: Bucket, tmp_path: Path) -> None:
