@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scale_lake import Meter, Project, machine_facts, make_project, write_texts
+from incremental_lake import Meter, Project, machine_facts, make_project, write_texts
 
 from data.maintenance.findings import ForgetBuilds
 from data.maintenance.mending import mend
@@ -54,8 +54,11 @@ def main() -> int:
     share = runs["batch"].total / runs["full"].total
     show(runs)
     print(f"\nbatch / full = {share:.3f} (bar {MOST_SHARE})")
-    derived = without_training(runs["batch"]) / without_training(runs["full"])
+    derived = without_training(runs["batch"].seconds) / without_training(runs["full"].seconds)
     print(f"the same without the encoder's training = {derived:.3f}")
+    worked = sum(runs["batch"].cpu_seconds.values()) / sum(runs["full"].cpu_seconds.values())
+    apart = without_training(runs["batch"].cpu_seconds) / without_training(runs["full"].cpu_seconds)
+    print(f"of the processors' seconds: {worked:.3f}, without training {apart:.3f}")
     print(f"no news      = {runs['no news'].total:.2f} s (bar {MOST_SECONDS})")
     print(f"against results derived anew: {agreement}")
     figures = {
@@ -63,16 +66,17 @@ def main() -> int:
         for name, meter in runs.items()
     }
     content = {"rows": arguments.rows, "batch_share": arguments.share, "ratio": share}
-    content |= {"ratio_without_training": derived, "agreement": agreement}
+    content |= {"ratio_without_training": derived, "cpu_ratio": worked}
+    content |= {"cpu_ratio_without_training": apart, "agreement": agreement}
     arguments.out.parent.mkdir(exist_ok=True)
     text = json.dumps(content | {"runs": figures, "machine": machine_facts()}, indent=1)
     arguments.out.write_text(text + "\n", "utf-8")
     return int(share > MOST_SHARE or runs["no news"].total >= MOST_SECONDS)
 
 
-def without_training(meter: Meter) -> float:
+def without_training(seconds: dict[str, float]) -> float:
     """Return the seconds of all stages but the one that a new space needs once."""
-    return meter.total - meter.seconds["train"]
+    return sum(seconds.values()) - seconds["train"]
 
 
 def measure(folder: Path, rows: int, share: float) -> dict[str, Meter]:
@@ -152,6 +156,8 @@ def show(runs: dict[str, Meter]) -> None:
     for stage in runs["full"].seconds:
         print(f"{stage:<12}" + "".join(f"{m.seconds[stage]:>12.3f}" for m in runs.values()))
     print(f"{'total':<12}" + "".join(f"{meter.total:>12.3f}" for meter in runs.values()))
+    worked = (sum(meter.cpu_seconds.values()) for meter in runs.values())
+    print(f"{'processors':<12}" + "".join(f"{seconds:>12.3f}" for seconds in worked))
 
 
 if __name__ == "__main__":

@@ -207,9 +207,9 @@ def measure_images(folder: Path, items: int, memory: str) -> list[Measured]:
     return measured
 
 
-def exponent(measured: list[Measured], stage: str) -> float:
-    """Return the slope of log(seconds) over log(items)."""
-    points = [(m.items, m.seconds) for m in measured if m.stage == stage]
+def exponent(measured: list[Measured], stage: str, clock: str) -> float:
+    """Return the slope of log(seconds) over log(items), by a clock of `Measured`."""
+    points = [(m.items, getattr(m, clock)) for m in measured if m.stage == stage]
     items, seconds = zip(*points, strict=True)
     return round(float(np.polyfit(np.log(items), np.log(seconds), 1)[0]), 3)
 
@@ -231,11 +231,16 @@ def print_table(kind: str, measured: list[Measured]) -> dict[str, Any]:
     if len({m.items for m in measured}) < 2:  # noqa: PLR2004
         return {}
     drawn = {
-        stage: {"exponent": exponent(measured, stage), "peak_growth": growth(measured, stage)}
+        stage: {
+            "exponent": exponent(measured, stage, "seconds"),
+            "cpu_exponent": exponent(measured, stage, "cpu_seconds"),
+            "peak_growth": growth(measured, stage),
+        }
         for stage in stages
     }
     for stage, known in drawn.items():
-        print(f"{stage:8} time ~ items^{known['exponent']}, peak x {known['peak_growth']}")
+        wall, cpu = known["exponent"], known["cpu_exponent"]
+        print(f"{stage:8} time ~ items^{wall}, CPU ~ items^{cpu}, peak x {known['peak_growth']}")
     return drawn
 
 

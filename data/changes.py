@@ -122,9 +122,8 @@ def _rows_that_stay(work: Workspace, schema: TableSchema, paths: list[str], repl
 def _rows(work: Workspace, schema: TableSchema, queries: list[str]) -> Iterator[pa.Table]:
     names = ", ".join(schema.columns.names)
     for query in queries:
-        for batch in work.stream(f"SELECT {names} FROM ({query})"):
-            if batch.num_rows:
-                yield pa.Table.from_batches([batch]).cast(schema.columns)
+        for found in work.stream(f"SELECT {names} FROM ({query})"):
+            yield found.cast(schema.columns)
 
 
 def _write(

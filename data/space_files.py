@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,7 +21,8 @@ import pyarrow.parquet as pq
 from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
-from data.commits import signed
+from data.commits import file_paths, signed
+from data.schemas import TABLES
 from data.stores import readable
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def write_space_file(
 
     Args:
         store: the lake's.
-        schema: the table's; lists of strings may be given as lists of a dictionary.
+        schema: the table's; strings and lists of strings may be given as dictionaries.
         space: the partition.
         rows: columns as in the schema; those of `space` all hold this one.
         run_id: part of the name.
@@ -56,20 +58,18 @@ def write_space_file(
     if rows.num_rows == 0:
         return None
     name = f"space={space}/part-{run_id}-{secrets.token_hex(4)}.parquet"
+    numbered = {one: path for one in rows.column_names if (path := _numbered_path(one, rows[one]))}
     columns = {
-        field.name: rows[field.name]
-        if _is_numbered(rows[field.name])
-        else rows[field.name].cast(field.type)
-        for field in schema.columns
-        if field.name != "space"
+        one.name: rows[one.name] if one.name in numbered else rows[one.name].cast(one.type)
+        for one in schema.columns
+        if one.name != "space"
     }
-    numbered = [one for one, column in columns.items() if _is_numbered(column)]
     with store.writing(f"tables/{schema.name}/{name}", "space file") as temporary:
         pq.write_table(
             pa.table(columns),
             temporary,
             compression="none",
-            use_dictionary=[one + _ELEMENTS for one in numbered],
+            use_dictionary=list(numbered.values()),
             dictionary_pagesize_limit=_DICTIONARY_BYTES,
             write_statistics=[one for one in columns if one not in numbered],
             store_schema=False,
@@ -90,6 +90,8 @@ def commit_space_file(
 ) -> None:
     """Put a written file in the place of all the space's files, in one commit."""
     actions: list[AddAction | RemoveAction] = [] if added is None else [added]
+    if added is not None and PurePath(added.path).name in map(_name, file_paths(table)):
+        return  # the commit was done, and only its answer was lost
     table.create_write_transaction(
         actions,
         mode="overwrite",
@@ -100,23 +102,40 @@ def commit_space_file(
     )
 
 
-def read_numbered(lake: Lake, name: str, space: str, lists: str) -> Iterator[pa.RecordBatch]:
-    """Read a space's rows with the ids in one column of lists numbered.
+def read_numbered(lake: Lake, name: str, space: str, *columns: str) -> Iterator[pa.RecordBatch]:
+    """Read a space's rows with the ids in some columns numbered.
 
     Args:
         lake: whose; as it is committed now.
         name: a partitioned table.
         space: the partition.
-        lists: a column of lists of strings; it comes as lists of a dictionary.
+        columns: columns of strings, or of lists of strings; they come as dictionaries.
 
     Yields:
         All columns but `space`.
     """
+    schema = TABLES[name].columns
+    numbered = [
+        one + _ELEMENTS if pa.types.is_list(schema.field(one).type) else one for one in columns
+    ]
     for path in lake.files(name):
         if f"/space={space}/" in path:
-            with pq.ParquetFile(readable(path), read_dictionary=[lists + _ELEMENTS]) as file:
+            with pq.ParquetFile(readable(path), read_dictionary=numbered) as file:
                 for group in range(file.num_row_groups):
                     yield from file.read_row_group(group).to_batches()
+
+
+def numbered_ids(rows: npt.NDArray[np.int64], ids: pa.Array) -> pa.DictionaryArray:
+    """Build a column of ids, each stored once, for `write_space_file`.
+
+    Args:
+        rows: (any,) int64, the number of each id.
+        ids: what the numbers stand for.
+    """
+    used, codes = np.unique(rows, return_inverse=True)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes.astype(np.int32)), ids.take(pa.array(used))
+    )
 
 
 def numbered_lists(rows: npt.NDArray[np.int64], ids: pa.Array) -> pa.ListArray:
@@ -136,6 +155,14 @@ def offsets_of(present: npt.NDArray[np.bool_]) -> pa.Array:
     return pa.array(np.concatenate(([0], np.cumsum(present.sum(axis=1)))).astype(np.int32))
 
 
-def _is_numbered(column: pa.ChunkedArray | pa.Array) -> bool:
-    kind = column.type
-    return bool(pa.types.is_list(kind) and pa.types.is_dictionary(kind.value_type))
+def _name(path: str) -> str:
+    return PurePath(path).name
+
+
+def _numbered_path(name: str, column: pa.ChunkedArray) -> str | None:
+    """Return the Parquet path of a column's dictionary, None where it has none."""
+    if pa.types.is_dictionary(column.type):
+        return name
+    if pa.types.is_list(column.type) and pa.types.is_dictionary(column.type.value_type):
+        return name + _ELEMENTS
+    return None

@@ -19,6 +19,7 @@ from data.disk import writing_to
 from data.schemas import TABLES
 from data.storage import scratch_folder
 from data.stores import is_remote
+from latentlake.errors import MemoryLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
     from data.lake import Lake
 
 SPOOL_ROWS = 4096
-"""Rows that a spool holds as Python objects, at most: about 3 KB each."""
+"""Rows that a spool holds as Python objects, at most: about 1 KB each, long strings aside."""
 
-STREAM_ROWS = 16384
-"""Rows in a batch of an answer."""
+STREAM_ROWS, STREAM_BYTES = 16384, 16 * 2**20
+"""Of an answer, what is yielded at once: so many rows, fewer where they are large."""
+
+_VECTOR_ROWS = 2048
+"""DuckDB's own unit, which bounds what a batch of large rows takes before it can be weighed."""
 
 
 class Workspace:
@@ -42,22 +46,30 @@ class Workspace:
 
     def execute(self, sql: str) -> None:
         """Run a statement that answers nothing."""
-        with writing_to(self.folder):
+        with self._limited():
             self._connection.execute(sql)
 
     def counts(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the few rows that a query answers with."""
-        with writing_to(self.folder):
+        with self._limited():
             return self._connection.execute(sql).fetchall()
 
     def count(self, relation: str) -> int:
         """Return how many rows a relation has."""
         return int(self.counts(f"SELECT count(*) FROM {relation}")[0][0])
 
-    def stream(self, sql: str) -> Iterator[pa.RecordBatch]:
+    def stream(self, sql: str) -> Iterator[pa.Table]:
         """Yield a query's rows as they are found; other queries may run meanwhile."""
-        with writing_to(self.folder), self._connection.cursor() as cursor:
-            yield from cursor.sql(sql).to_arrow_reader(STREAM_ROWS)
+        held: list[pa.RecordBatch] = []
+        with self._limited(), self._connection.cursor() as cursor:
+            for batch in cursor.sql(sql).to_arrow_reader(_VECTOR_ROWS):
+                held.append(batch)
+                size_bytes = sum(one.nbytes for one in held)
+                if sum(map(len, held)) >= STREAM_ROWS or size_bytes >= STREAM_BYTES:
+                    yield pa.Table.from_batches(held)
+                    held = []
+            if any(map(len, held)):
+                yield pa.Table.from_batches(held)
 
     def view_table(self, lake: Lake, name: str) -> None:
         """Make a view of a table of the lake, under its name, over what is committed now."""
@@ -77,6 +89,16 @@ class Workspace:
             f"CREATE OR REPLACE VIEW {name} AS SELECT {', '.join(columns)}, filename "
             f"FROM read_parquet([{listed}], filename = true)"
         )
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """Tell of what DuckDB may take, on disk and in memory, with a way out."""
+        try:
+            with writing_to(self.folder):
+                yield
+        except duckdb.OutOfMemoryException as error:
+            reason = str(error).partition("\n")[0]
+            raise MemoryLimitError(reason) from error
 
     @contextmanager
     def spool(self, name: str, columns: pa.Schema, most_bytes: int) -> Iterator[Spool]:
@@ -145,6 +167,7 @@ def workspace(lake: Lake, name: str, memory_bytes: int, threads: int) -> Iterato
 
     Raises:
         LakeNotWritableError: the disk is full or read-only.
+        MemoryLimitError: something does not fit into the memory, even by spilling.
     """
     with _folder(lake, name) as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
@@ -152,6 +175,9 @@ def workspace(lake: Lake, name: str, memory_bytes: int, threads: int) -> Iterato
             "temp_directory": str(folder / "spill"),
             "threads": threads,
             "preserve_insertion_order": False,
+            # Joins go as they are written, the right side in memory: DuckDB would choose by the
+            # number of rows alone, and rows of one side may be large.
+            "disabled_optimizers": "join_order,build_side_probe_side",
         }
         with duckdb.connect(config=config) as connection:
             if is_remote(lake.uri):

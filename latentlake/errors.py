@@ -3,6 +3,7 @@
     LatentlakeError                     one line on stderr and exit status 1
     ├── ConfigError                     latentlake.toml, the environment or an option is wrong
     │   ├── UnknownEncoderError         no built-in encoder and no plug-in has this name
+    │   ├── MemoryLimitError            limits.memory is too small for what a stage must hold
     │   └── MissingExtraError           an optional package is needed and not installed
     ├── SourceError                     a configured place cannot be listed at all
     ├── BadInputError                   one input cannot be used: quarantine it and go on
@@ -63,6 +64,14 @@ class MissingExtraError(ConfigError):
     def __init__(self, feature: str, package: str, install: str) -> None:
         self.feature, self.package, self.install = feature, package, install
         super().__init__(f"{feature} needs the package '{package}': pip install {install}")
+
+
+class MemoryLimitError(ConfigError):
+    """A join or sort does not fit into its share of limits.memory, not even by way of the disk."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"limits.memory is too small ({reason}): raise it in latentlake.toml.")
 
 
 class SourceError(LatentlakeError):

@@ -177,7 +177,9 @@ def join_shards(
     footers = footers or [read_footer(path) for path in paths]
     for path, mask, footer in zip(paths, stays, footers, strict=True):
         if footer["fingerprint"] != space.fingerprint:
-            raise ShardError(path, f"of space {footer['fingerprint']}: 'latentlake verify'")
+            found, wanted = footer["fingerprint"], space.fingerprint
+            reason = f"its fingerprint is {found}, the space's is {wanted}: 'latentlake verify'"
+            raise ShardError(path, reason)
         encoder = encoder or footer["encoder"]
         rejected += [Rejected(*bad) for bad in footer["rejected"]]
         table = pq.read_table(readable(path), columns=["content_id", "vector"])

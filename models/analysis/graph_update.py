@@ -101,18 +101,18 @@ def update_graph(
     lists = Neighbours(old.lists.rows.copy(), old.lists.similarities.copy())
     changed = np.zeros(vectors.rows, dtype=np.bool_)
     searched = np.sort(np.concatenate((old.fresh, old.torn)))
-    for rows, queries in _blocks(vectors, searched):
-        found = _search(vectors, used, queries, lists.rows.shape[1] + 1, old.metric)
-        found = found.without(rows)
-        lists.rows[rows], lists.similarities[rows] = found.rows, found.similarities
     changed[searched] = True
-    closed = changed.copy()
+    closed, k = changed.copy(), lists.rows.shape[1]
+    for rows, queries in _blocks(vectors, searched if used is None else old.torn):
+        found = _search(vectors, used, queries, k + 1, old.metric).without(rows)
+        lists.rows[rows], lists.similarities[rows] = found.rows, found.similarities
     for rows, queries in _blocks(vectors, old.fresh):
-        offers = (
-            _all_offers(vectors, rows, queries, lists, old.metric)
-            if used is None
-            else _nearby_offers(used.search(queries, OFFER_WIDTH * lists.rows.shape[1]), rows)
-        )
+        if used is None:
+            offers = _all_offers(vectors, rows, queries, lists, old.metric)
+        else:
+            near = used.search(queries, OFFER_WIDTH * k + 1).without(rows)
+            lists.rows[rows], lists.similarities[rows] = near.rows[:, :k], near.similarities[:, :k]
+            offers = _nearby_offers(near, rows)
         for to, offered in offers:
             changed[_enter(lists, closed, to, offered)] = True
     graph = NeighbourGraph(lists.rows, lists.similarities, old.metric, None)

@@ -86,7 +86,7 @@ def cluster_contents(
             "fitted_distance": report.fitted_distance,
             "update": report.update,
         }
-        return Built({"clusters": report.found.count}, details, (report.update,))
+        return Built({"clusters": report.found.count}, details, (report.update,) if last else ())
 
     return build_if_changed(lake, step, vectors, run_id, work)
 
@@ -96,7 +96,7 @@ def _assigned(
 ) -> _Report | str:
     """Assign new rows to the stored centroids; or say why they have to be fitted."""
     if details is None:
-        return "fitted: there was no report of this recipe"
+        return "fitted: the first of these settings"
     fitted_rows, rows = details["fitted_rows"], vectors.rows
     if max(fitted_rows, rows) > MOST_GROWTH * min(fitted_rows, rows):
         return f"fitted: {rows:,} rows, {fitted_rows:,} at the last fit"

@@ -94,7 +94,7 @@ def view_first_places(work: Workspace, lake: Lake, sources: Sequence[str]) -> No
     )
 
 
-def refs_of(rows: pa.Table | pa.RecordBatch) -> Iterator[ContentRef]:
+def refs_of(rows: pa.Table) -> Iterator[ContentRef]:
     """Yield rows of `CONTENT_REFS` as references."""
     return map(ContentRef, *(rows.column(name).to_pylist() for name in CONTENT_REFS.names))
 

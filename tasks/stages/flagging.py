@@ -91,7 +91,7 @@ def flag_anomalies(
             "changes_since": scored.changes_since,
             "update": scored.update,
         }
-        return Built({"contents": vectors.rows}, details, (scored.update,))
+        return Built({"contents": vectors.rows}, details, (scored.update,) if last else ())
 
     return build_if_changed(lake, step, vectors, run_id, work)
 
@@ -101,7 +101,7 @@ def _carried(
 ) -> _Scored | str:
     """Score new contents by the stored fit; or say why there has to be a new one."""
     if details is None:
-        return "fitted: there was no report of this recipe"
+        return "fitted: the first of these settings"
     here = pc.field("space") == space.name
     stored = lake.read("anomalies", where=here, columns=["content_id", "mahalanobis"])
     rows = rows_among(stored["content_id"], vectors.content_ids)

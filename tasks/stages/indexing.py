@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 INDEX_FILE = "index.faiss"
 CONTENTS_FILE = "contents.parquet"
+_FIRST = "trained: the first of these settings"
 _REVISION = 2
 """Raise it when the same vectors should get another index."""
 
@@ -114,7 +115,7 @@ def _extended(
     except (IndexFileError, LakeError) as error:
         return f"trained: {error}"
     if details is None or stored is None:
-        return "trained: there was no index of this recipe"
+        return _FIRST
     index, contents = stored
     fresh = np.flatnonzero(~np.asarray(pc.is_in(vectors.content_ids, value_set=contents)))
     growth = Growth(
@@ -221,7 +222,8 @@ def _stored(
         f"{built.plan.factory}, recall@{built.recall.k} {built.recall.mean:.3f} "
         f"[{built.recall.low:.3f}, {built.recall.high:.3f}]"
     )
-    return Built({"vectors": vectors.rows}, details, (note, version.update))
+    notes = (note,) if version.update == _FIRST else (note, version.update)
+    return Built({"vectors": vectors.rows}, details, notes)
 
 
 def _measured(details: dict[str, Any]) -> RecallEstimate:

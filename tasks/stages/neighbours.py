@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from data.result_schemas import NEIGHBOURS
 from data.space_files import numbered_lists, offsets_of, read_numbered
-from latentlake.errors import LakeError
+from latentlake.errors import LakeError, SpaceMismatchError
 from models.analysis.graph import (
     GraphOptions,
     NeighbourGraph,
@@ -64,7 +64,7 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
         details = {"k": k, "exact": exact, "update": made.update, "measured": made.measured}
         note = "exact" if made.measured is None else f"recall@{k} {made.measured['mean']:.3f}"
         counts = {"contents": vectors.rows, "changed": made.changed}
-        return Built(counts, details, (note, made.update))
+        return Built(counts, details, (note, made.update) if last else (note,))
 
     return build_if_changed(lake, step, vectors, run_id, work)
 
@@ -95,7 +95,7 @@ def _updated(
 ) -> _Made | str:
     """Update the stored graph; or say why it has to be rebuilt."""
     if old is None or details is None:
-        return "rebuilt: there was no graph of this recipe"
+        return "built: the first of these settings"
     if old.changed_share > MOST_CHANGED:
         return f"rebuilt: {old.changed_share:.0%} of the lists would change"
     affordable = is_exact_affordable(vectors, options)
@@ -138,8 +138,15 @@ def stored_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> Neighbou
     """Read the space's graph back, in the row order of its vectors.
 
     Raises:
-        LakeError: the graph is missing, or of other vectors.
+        SpaceMismatchError: the graph is that of another model's vectors.
+        LakeError: the graph is missing, or of other contents.
     """
+    here = (pc.field("space") == space.id.name) & (pc.field("stage") == "graph")
+    for built in lake.read("builds", where=here, columns=["fingerprint"])["fingerprint"]:
+        if built.as_py() != space.id.fingerprint:
+            raise SpaceMismatchError(
+                space.id.name, built.as_py(), space.id.fingerprint, "the neighbour graph"
+            )
     old = _old_graph(lake, space, vectors, None)
     if old.fresh.size or old.torn.size:
         raise LakeError(

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.result_schemas import PAIRED, PAIRS
+from data.space_files import numbered_ids, read_numbered
 from models.analysis.duplicates import Pairs
 from models.analysis.pairs import find_pairs, joined
 from models.indexes.build import build_index
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
+    from models.types import RowIds
     from tasks.stages.receipts import StageReceipt
 
 _REVISION = 1
@@ -80,25 +82,33 @@ def _found(
 
 def stored_pairs(lake: Lake, name: str, vectors: ShardVectors) -> Pairs:
     """Return the stored pairs of contents that are both in use, in no order."""
-    table = lake.read("pairs", where=pc.field("space") == name)
-    first, second = (
-        rows_among(table[column].combine_chunks(), vectors.content_ids)
-        for column in ("first", "second")
+    parts = [_no_pairs()]
+    for batch in read_numbered(lake, "pairs", name, "first", "second"):
+        first, second = (_numbers(batch[column], vectors) for column in ("first", "second"))
+        alive = (first != NO_ROW) & (second != NO_ROW)
+        low, high = np.minimum(first, second)[alive], np.maximum(first, second)[alive]
+        parts.append(Pairs(low, high, batch["similarity"].to_numpy()[alive]))
+    return Pairs(
+        np.concatenate([part.first for part in parts]),
+        np.concatenate([part.second for part in parts]),
+        np.concatenate([part.similarities for part in parts]),
     )
-    alive = (first != NO_ROW) & (second != NO_ROW)
-    similarities = table["similarity"].to_numpy()[alive]
-    low, high = np.minimum(first, second)[alive], np.maximum(first, second)[alive]
-    return Pairs(low, high, similarities)
+
+
+def _numbers(column: pa.DictionaryArray, vectors: ShardVectors) -> RowIds:
+    row_of = rows_among(column.dictionary, vectors.content_ids)
+    rows: RowIds = row_of[column.indices.to_numpy()]
+    return rows
 
 
 def _rows(name: str, vectors: ShardVectors, pairs: Pairs) -> pa.Table:
     columns = [
         pa.array(np.full(pairs.count, name), pa.string()),
-        vectors.content_ids.take(pa.array(pairs.first)),
-        vectors.content_ids.take(pa.array(pairs.second)),
+        numbered_ids(pairs.first, vectors.content_ids),
+        numbered_ids(pairs.second, vectors.content_ids),
         pa.array(pairs.similarities, pa.float32()),
     ]
-    return pa.Table.from_arrays(columns, schema=PAIRS.columns)
+    return pa.Table.from_arrays(columns, PAIRS.columns.names)
 
 
 def _covered(name: str, vectors: ShardVectors) -> pa.Table:

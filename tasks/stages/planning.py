@@ -123,12 +123,12 @@ def _view_pending(work: Workspace, lake: Lake, settings: Settings, space: SpaceR
 
 def _chunks(work: Workspace, rows: int) -> Iterator[pa.Table]:
     """Yield the pending contents in their order, `rows` at a time."""
-    held: list[pa.RecordBatch] = []
+    held: list[pa.Table] = []
     count = 0
-    for batch in work.stream("FROM pending ORDER BY source, file, position, key"):
+    for found in work.stream("FROM pending ORDER BY source, file, position, key"):
         start = 0
-        while start < batch.num_rows:
-            part = batch.slice(start, rows - count)
+        while start < found.num_rows:
+            part = found.slice(start, rows - count)
             held.append(part)
             start, count = start + part.num_rows, count + part.num_rows
             if count == rows:
@@ -138,8 +138,8 @@ def _chunks(work: Workspace, rows: int) -> Iterator[pa.Table]:
         yield _joined(held)
 
 
-def _joined(batches: list[pa.RecordBatch]) -> pa.Table:
-    return pa.Table.from_batches(batches).select(CONTENT_REFS.names).cast(CONTENT_REFS)
+def _joined(parts: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(parts).select(CONTENT_REFS.names).cast(CONTENT_REFS)
 
 
 def _name(space: SpaceRow, chunk: pa.Table) -> str:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from tasks.stages.describing import Origin
 
 _IGNORED: Final = frozenset({"item_id", "first_run", "last_run", "previous_uri"})
-_SAME_ITEM: Final = tuple(name for name in ITEMS.columns.names if name not in _IGNORED)
+_HASH: Final = f"hash({', '.join(name for name in ITEMS.columns.names if name not in _IGNORED)})"
+"""64 bits: two different rows of one item and one content count as the same once in 2e19."""
+
 _SAME_FILE: Final = tuple(name for name in FILES.columns.names if name != "scanned_ns")
 _BAD_BECAUSE: Final = ("stage", "error", "message", "size_bytes", "code")
 
@@ -48,7 +50,7 @@ class Reconciliation:
         self._judge_bad()
         self._judge_files()
         counts = dict.fromkeys(("new", "changed", "moved", "returned"), 0)
-        found = dict(work.counts("SELECT verdict, count(*) FROM judged GROUP BY verdict"))
+        found = dict(work.counts("SELECT verdict, count(*) FROM verdicts GROUP BY verdict"))
         counts |= {verdict: count for verdict, count in found.items() if verdict in counts}
         gone = work.count("gone")
         return counts | {
@@ -64,7 +66,8 @@ class Reconciliation:
         items = TableChange(
             added="FROM judged WHERE verdict IN ('new', 'moved')",
             changed=f"""FROM judged WHERE verdict NOT IN ('new', 'moved') UNION ALL BY NAME
-            SELECT * REPLACE (true AS deleted, {run} AS last_run) FROM gone""",
+            SELECT * REPLACE (true AS deleted, {run} AS last_run)
+            FROM items SEMI JOIN gone USING (item_id)""",
         )
         quarantine = TableChange(
             added="FROM noted WHERE NOT is_known",
@@ -99,25 +102,29 @@ class Reconciliation:
         )
 
     def _judge_items(self) -> None:
-        """Make `judged`, the rows that are not as they were, and `gone`, those no longer there."""
-        names = [
-            f"s.{name}" for name in ITEMS.columns.names if name not in ("first_run", "previous_uri")
-        ]
-        path = self._work.folder / "judged.parquet"
+        """Make `judged`, the rows that are not as they were, and `gone`, those no longer there.
+
+        Rows may be large, so those that are compared and joined are a hash of each.
+        """
         self._work.execute(
-            f"""COPY (
-            SELECT {", ".join(names)}, coalesce(o.first_run, s.first_run) AS first_run,
-                m.uri AS previous_uri,
+            f"""CREATE TABLE verdicts AS
+            SELECT n, coalesce(o.first_run, s.first_run) AS first_run, m.uri AS previous_uri,
                 CASE WHEN m.uri IS NOT NULL THEN 'moved' WHEN o.item_id IS NULL THEN 'new'
                 WHEN o.deleted THEN 'returned' WHEN s.content_id <> o.content_id THEN 'changed'
                 ELSE 'rewritten' END AS verdict
-            FROM seen s LEFT JOIN old o USING (item_id) LEFT JOIN moves m USING (n)
-            WHERE o.item_id IS NULL OR {_differs("s", "o", _SAME_ITEM)}
-            ) TO {quoted(str(path))} (FORMAT parquet, ROW_GROUP_SIZE 16384)"""
+            FROM (SELECT n, item_id, content_id, first_run, {_HASH} AS hash FROM seen) s
+            LEFT JOIN (SELECT item_id, content_id, first_run, deleted, {_HASH} AS hash FROM old) o
+            USING (item_id) LEFT JOIN moves m USING (n)
+            WHERE o.item_id IS NULL OR s.hash <> o.hash"""
         )
-        self._work.execute(f"CREATE VIEW judged AS FROM read_parquet({quoted(str(path))})")
         self._work.execute(
-            "CREATE VIEW gone AS FROM old ANTI JOIN seen USING (item_id) WHERE NOT deleted"
+            """CREATE VIEW judged AS
+            SELECT s.* REPLACE (v.first_run AS first_run, v.previous_uri AS previous_uri), v.verdict
+            FROM seen s JOIN verdicts v USING (n)"""
+        )
+        self._work.execute(
+            """CREATE TABLE gone AS
+            SELECT item_id FROM old ANTI JOIN seen USING (item_id) WHERE NOT deleted"""
         )
 
     def _judge_bad(self) -> None:

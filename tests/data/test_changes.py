@@ -12,7 +12,7 @@ from data import changes
 from data.changes import TableChange, change_table
 from data.lake import Lake, table_of
 from data.workspace import workspace
-from latentlake.errors import LakeError
+from latentlake.errors import LakeError, MemoryLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,7 +125,17 @@ def test_a_workspace_leaves_nothing(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     with workspace(lake, "test", MEMORY_BYTES, 1) as work:
         work.execute("CREATE TABLE t AS SELECT range AS n, md5(range::VARCHAR) AS s FROM range(9)")
-        ordered = [row for batch in work.stream("FROM t ORDER BY s") for row in batch.to_pylist()]
+        ordered = [row for part in work.stream("FROM t ORDER BY s") for row in part.to_pylist()]
         assert [row["s"] for row in ordered] == sorted(row["s"] for row in ordered)
         assert work.count("t") == 9
     assert list(tmp_path.rglob("*")) == [tmp_path / "work"]
+
+
+def test_what_does_not_fit_even_by_spilling_says_what_to_do(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    table = "CREATE TABLE t AS SELECT DISTINCT md5(range::VARCHAR) AS s FROM range(100000)"
+    with (
+        workspace(lake, "test", 1_000_000, 1) as work,
+        pytest.raises(MemoryLimitError, match=r"limits\.memory is too small .*Out of Memory"),
+    ):
+        work.execute(table)

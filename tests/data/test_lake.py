@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.lake import Lake, table_of
+from data.schemas import TABLES
+from data.space_files import commit_space_file, write_space_file
 from latentlake.errors import ConfigError, LakeError, LakeNotFoundError
 
 if TYPE_CHECKING:
@@ -26,6 +28,20 @@ def item(item_id: str, **values: object) -> dict[str, object]:
         "first_run": "r",
         "deleted": False,
     } | values
+
+
+def test_a_space_committed_twice_by_a_lost_answer_stands_once(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    schema = TABLES["paired"]
+    rows = pa.table({"space": ["s"] * 3, "content_id": ["a", "b", "c"]})
+    lake.replace_space("paired", "s", rows.slice(0, 1), "before")
+    added = write_space_file(lake.store, schema, "s", rows, "run")
+    for _ in range(2):
+        table = lake.delta("tables/paired")
+        assert table is not None
+        commit_space_file(table, schema, "s", added, "run")
+    assert lake.read("paired")["content_id"].to_pylist() == ["a", "b", "c"]
+    assert lake.versions()["tables/paired"] == 2
 
 
 def test_upsert_keeps_one_row_a_key_and_the_first_run(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_shard_of_another_space_is_refused(toy: Toy) -> None:
     toy.shard([toy.content("b")])
     foreign = toy.write([toy.content("a")], replace(toy.space, fingerprint="beef"))
     path.write_bytes(foreign.read_bytes())
-    with pytest.raises(ShardError, match="beef"):
+    with pytest.raises(ShardError, match="is beef, the space's is f00d"):
         compact_space(toy.lake, toy.space, 100, "run")
 
 

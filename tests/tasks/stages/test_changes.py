@@ -13,6 +13,7 @@ from data.catalog import connect
 from data.shards import shard_paths
 from latentlake.errors import SpaceMismatchError
 from tasks.stages.indexing import index_space
+from tasks.stages.reporting import report_space
 from tasks.stages.searching import SearchQuery, search
 from tasks.stages.spaces import known_space
 from tests.tasks.conftest import Project, make_project
@@ -28,13 +29,13 @@ DERIVED = ("index", "graph", "clusters", "anomalies")
 
 @pytest.fixture(scope="module")
 def built_once(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
-    """Notes in four files, with a near-copy in each, after a run."""
+    """Notes in four files, each with a near-copy of a note in the next, after a run."""
     made = make_project(tmp_path_factory.mktemp("changes") / "project", samples)
     notes = list(made.read_notes().items())[:60]
     (made.folder / "notes.jsonl").unlink()
     for number in range(FILES):
         part = dict(notes[number::FILES])
-        part[f"copy {number}"] = f"{notes[number][1]} again"
+        part[f"copy {number}"] = f"{notes[(number + 1) % FILES][1]} again"
         write(made, f"{number}.jsonl", part)
     config = made.folder / "latentlake.toml"
     config.write_text(config.read_text("utf-8").replace('"notes.jsonl"', '"notes"'), "utf-8")
@@ -158,8 +159,13 @@ def test_another_encoder_version_makes_a_space_beside_the_old_one(project: Proje
     config.write_text(config.read_text("utf-8").replace("dim = 16", "dim = 12"), "utf-8")
     with pytest.raises(SpaceMismatchError, match=old.id.fingerprint):
         index_space(project.lake, project.settings, "words", "run")
-    project.run()
+    project.embed("words")
     new = words(project)
+    with pytest.raises(SpaceMismatchError) as mixed:
+        report_space(project.lake, project.settings, "words", "anomalies", "run")
+    assert f"graph has fingerprint {old.id.fingerprint}" in str(mixed.value)
+    assert f"asks for {new.id.fingerprint}" in str(mixed.value)
+    project.run()
     assert new.id.fingerprint != old.id.fingerprint
     assert {path: Path(path).read_bytes() for path in held} == held
     assert not set(shards(project)) & set(held)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from scipy.stats import rankdata
 
+from models.analysis.graph import GraphOptions
 from tasks.parameters import ALL_REPORTS
 from tasks.stages.builds import last_build
 from tasks.stages.indexing import index_space, stored_index
@@ -193,6 +195,39 @@ def test_any_history_leaves_what_its_vectors_say(project: Project, seed: int) ->
     anew = stored(project, "anomalies")
     found, expected = ([rows[key]["knn_distance"] for key in sorted(rows)] for rows in (near, anew))
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_recall_is_measured_again_when_a_tenth_has_changed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    through_the_index = partial(GraphOptions, exact_flops=0.0)
+    monkeypatch.setattr("tasks.stages.neighbours.GraphOptions", through_the_index)
+    notes = project.read_notes()
+    keys = list(notes)
+    shrink_to(project, {key: notes[key] for key in keys[:60]})
+    assert not details_of(project, "graph")["exact"]
+    seen = []
+    for first, last in ((2, 61), (4, 62), (5, 63)):  # 3, 3 and 2 contents come or go
+        shrink_to(project, {key: notes[key] for key in keys[first:last]})
+        index, graph = (details_of(project, stage) for stage in ("index", "graph"))
+        seen.append((index["measured_rows"], index["changes_since"]))
+        assert (graph["measured"]["rows"], graph["measured"]["changes_since"]) == seen[-1]
+        assert graph["update"].startswith("updated")
+        assert graph_recall(project) > 0.99
+    assert seen == [(60, 3), (60, 6), (58, 0)]
+
+
+def graph_recall(project: Project) -> float:
+    """Return what share of the stored neighbours are as near as brute force's."""
+    space = known_space(project.lake, "words")
+    vectors = space_vectors(project.lake, project.settings, space)
+    matrix = np.stack(list(vectors_by_content(project).values()))
+    similarities = matrix @ matrix.T
+    np.fill_diagonal(similarities, -np.inf)
+    graph = stored_graph(project.lake, space, vectors)
+    least = -np.sort(-similarities, axis=1)[:, graph.k - 1]
+    named = np.take_along_axis(similarities, graph.rows, axis=1)
+    return float((named >= least[:, None] - 1e-6).mean())
 
 
 def test_dead_rows_are_found_by_nobody_and_bring_no_new_file(project: Project) -> None:

@@ -1,13 +1,12 @@
-"""What the scaling benchmarks share: synthetic items, all stages as functions, figures of a stage.
+"""What `bench_incremental` measures: synthetic texts, all stages as functions, figures of a stage.
 
 Texts are drawn from a mixture of topics over a Zipf vocabulary, so that neighbours, clusters and
 duplicates exist and word2vec has something to learn; a few in a hundred repeat an earlier text with
-one word changed. Images are tiny PNGs. Everything is made from a seed.
+one word changed. Everything is made from a seed.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import platform
 import subprocess
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from data.lake import Lake
 from latentlake.settings import Settings, load_settings
@@ -70,18 +68,6 @@ def write_texts(path: Path, count: int, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         file.writelines(" ".join(line) + "\n" for line in names[words].tolist())
-
-
-def write_images(folder: Path, count: int, seed: int) -> None:
-    """Write tiny PNGs, a thousand a folder."""
-    random = np.random.default_rng(seed)
-    for number in range(count):
-        place = folder / f"{number // 1000:05d}"
-        place.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        pixels = random.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(buffer, "PNG", compress_level=0)
-        (place / f"{number:08d}.png").write_bytes(buffer.getvalue())
 
 
 def _word(number: int) -> str:
@@ -155,12 +141,8 @@ class Project:
         """The lake."""
         return Lake(self.settings.root)
 
-    def run(self, *, derive: bool = True) -> Meter:
-        """Run the stages in the pipeline's order, without Prefect, and measure each.
-
-        Args:
-            derive: also index, graph and reports.
-        """
+    def run(self) -> Meter:
+        """Run the stages in the pipeline's order, without Prefect, and measure each."""
         lake, settings, meter = self.lake, self.settings, Meter()
         run = begin_run(lake, "pipeline")
         receipts: list[StageReceipt] = []
@@ -169,8 +151,7 @@ class Project:
                 receipts.append(ingest_source(lake, settings, source.name, run.run_id))
         for space in settings.spaces:
             receipts += self._embed(lake, space.name, run.run_id, meter)
-            if derive:
-                receipts += self._derive(lake, space.name, run.run_id, meter)
+            receipts += self._derive(lake, space.name, run.run_id, meter)
         with meter.stage("finish"):
             finish_run(lake, settings, run, receipts)
         return meter
