@@ -82,6 +82,7 @@ class ShardReceipt:
         size_bytes: of the file.
         rejected: contents without a vector.
         reused: the file was there already, whole.
+        truncated: contents of which the encoder saw the beginning only; 0 where it was reused.
     """
 
     name: str
@@ -89,6 +90,7 @@ class ShardReceipt:
     size_bytes: int
     rejected: tuple[Rejected, ...] = ()
     reused: bool = False
+    truncated: int = 0
 
 
 def shard_name(space: SpaceId, content_ids: Sequence[str]) -> str:

@@ -106,6 +106,10 @@ class RunSettings(_Table):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where encoders run; 'auto' takes CUDA where there is one."
     )
+    engine: Literal["auto", "openvino", "torch"] = Field(
+        "auto",
+        description="What computes networks; 'auto': torch on CUDA, OpenVINO on the processor.",
+    )
     threads: PositiveInt | Literal["auto"] = Field(
         "auto", description="Threads for everything together; 'auto' is one a core."
     )

@@ -33,6 +33,8 @@ class EncoderSpec:
         device: "auto", "cpu" or "cuda".
         artefact: the folder of a trained model, for encoders that are trained in the lake.
         threads: how many threads the encoder's engine may use.
+        engine: "auto", "openvino" or "torch": what computes a network.
+        cache: the folder where converted networks are kept; None keeps none.
     """
 
     name: str
@@ -40,6 +42,8 @@ class EncoderSpec:
     device: str = "auto"
     artefact: str | None = None
     threads: int = 1
+    engine: str = "auto"
+    cache: str | None = None
 
 
 class Encoder(Protocol[Item_contra, Prepared]):
@@ -57,6 +61,10 @@ class Encoder(Protocol[Item_contra, Prepared]):
     """Hex digest over weights, preprocessing, pooling, precision class and options."""
     batch_size: int
     """How many items at once suit the device."""
+
+    # Two more attributes are read where an encoder has them: `min_side: int | None`, the pixels
+    # that the shorter side of a photo must keep when it is decoded, so that a large one may be
+    # decoded smaller; and `truncated: int`, how many of the items prepared so far were cut.
 
     def prepare(self, item: Item_contra) -> Prepared:
         """Bring one item into the engine's form.

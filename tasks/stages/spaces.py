@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from data.catalog import SpaceRow, current_spaces
 from data.content import content_id
 from data.lake import Lake, Snapshot, table_of
 from data.shards import shard_paths
+from data.stores.copies import cache_folder
 from data.vectors import ShardVectors, open_vectors
 from latentlake.errors import ConfigError, QueryError, SpaceMismatchError, nearest_hint
 from latentlake.progress import report_progress
@@ -48,7 +50,7 @@ def find_space(lake: Lake, settings: Settings, name: str) -> SpaceRow | None:
     if found is None or found.encoder != configured.encoder:
         return None
     fits = found.options == canonical_options(configured)
-    return found if fits and found.recipe == find_encoder(found.encoder).recipe() else None
+    return found if fits and found.recipe == _recipe(settings, configured) else None
 
 
 def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceRow:
@@ -75,7 +77,7 @@ def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceR
         "fingerprint": encoder.fingerprint,
         "encoder": configured.encoder,
         "options": options,
-        "recipe": entry.recipe(),
+        "recipe": _recipe(settings, configured),
         "modality": str(encoder.modality),
         "dim": encoder.dim,
         "metric": str(encoder.metric),
@@ -193,9 +195,7 @@ def _train(lake: Lake, settings: Settings, name: str) -> str:
     """Train a space's encoder on its sources' present texts; return the model's folder."""
     configured = settings.space(name)
     encoder_type = find_encoder(configured.encoder).load_type()
-    options = configured.options
-    if "path" in options:  # relative to the configuration, as every place in it
-        options = options | {"path": settings.resolve(str(options["path"]))}
+    options = _with_places(settings, configured.options)
     with lake.store.scratch(f"models/{name}/_training") as work:
         encoder_type.train(
             _texts(lake, settings, name),
@@ -229,8 +229,36 @@ def _spec(
 ) -> EncoderSpec:
     return EncoderSpec(
         name=encoder,
-        options=options,
+        options=json.dumps(_with_places(settings, json.loads(options)), sort_keys=True),
         device=settings.run.device,
         artefact=str(lake.store.local_folder(artefact)) if artefact else None,
         threads=settings.run.thread_count,
+        engine=settings.run.engine,
+        cache=str(cache_folder()),
     )
+
+
+def _with_places(settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
+    """Make the path in an encoder's options absolute: it is relative to the configuration."""
+    path = options.get("path")
+    return options if path is None else options | {"path": settings.resolve(str(path))}
+
+
+def _recipe(settings: Settings, space: SpaceSettings) -> str:
+    """Name what decides the vectors, cheaply; weights in a folder by their files' sizes and times.
+
+    A trained encoder has read its path for good: what has become of it since does not count.
+    """
+    entry = find_encoder(space.encoder)
+    path = space.options.get("path")
+    if path is None or entry.trainable:
+        return entry.recipe()
+    folder = Path(settings.resolve(str(path)))
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    stamps = [(str(file.relative_to(folder)), *_stamp(file)) for file in files]
+    return f"{entry.recipe()} files={content_id(json.dumps(stamps))[:16]}"
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns

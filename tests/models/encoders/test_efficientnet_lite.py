@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,10 @@ from models.encoders.efficientnet_lite import EfficientNetLite0
 from models.encoders.efficientnet_lite_net import STAGES, EfficientNetLite0Net
 
 if TYPE_CHECKING:
-    from models.types import Image
+    from models.types import Image, Matrix
 
 PHOTOS = Path(__file__).parents[3] / "data" / "samples" / "photos"
-SPEC = EncoderSpec("efficientnet-lite0", device="cpu")
+SPEC = EncoderSpec("efficientnet-lite0", '{"precision": "float32"}', device="cpu")
 
 # ImageNet's classes that fit a folder, by their numbers in the ILSVRC 2012 order.
 KNOWN = {
@@ -41,6 +42,19 @@ KNOWN = {
 @pytest.fixture(scope="module")
 def encoder() -> EfficientNetLite0:
     return EfficientNetLite0.load(SPEC)
+
+
+@pytest.fixture(scope="module")
+def net(state: dict[str, Tensor]) -> EfficientNetLite0Net:
+    return EfficientNetLite0Net.from_checkpoint(state)
+
+
+def logits(net: EfficientNetLite0Net, images: list[Image]) -> Matrix:
+    """The (n, 1000) logits of prepared images, ImageNet classes in the ILSVRC 2012 order."""
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        found: Matrix = net((pixels - 127) / 128).numpy()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -98,19 +112,21 @@ def reference_logits(images: list[Image], state: dict[str, Tensor]) -> tuple[Ten
 
 
 def test_it_equals_the_unfolded_network(
-    encoder: EfficientNetLite0, state: dict[str, Tensor]
+    encoder: EfficientNetLite0, net: EfficientNetLite0Net, state: dict[str, Tensor]
 ) -> None:
     images = [encoder.prepare(photo) for photo in photos("shoes", 2)] + noise(1)
-    features, logits = reference_logits(images, state)
+    features, expected = reference_logits(images, state)
     np.testing.assert_allclose(encoder.encode(images), features.numpy(), atol=2e-4)
-    np.testing.assert_allclose(encoder.logits(images), logits.numpy(), atol=2e-4)
+    np.testing.assert_allclose(logits(net, images), expected.numpy(), atol=2e-4)
 
 
 @pytest.mark.parametrize("folder", sorted(KNOWN))
-def test_known_photos_get_their_known_classes(encoder: EfficientNetLite0, folder: str) -> None:
+def test_known_photos_get_their_known_classes(
+    encoder: EfficientNetLite0, net: EfficientNetLite0Net, folder: str
+) -> None:
     shown = [encoder.prepare(photo) for photo in photos(folder, 20)]
     assert len(shown) >= 10
-    best = encoder.logits(shown).argmax(axis=1)
+    best = logits(net, shown).argmax(axis=1)
     assert np.isin(best, list(KNOWN[folder])).mean() >= 0.6
 
 
@@ -128,7 +144,7 @@ def test_a_row_is_the_same_in_any_batch(encoder: EfficientNetLite0, size: int) -
 def test_the_threads_it_may_use_are_its_own(encoder: EfficientNetLite0) -> None:
     images = noise(3)
     before = torch.get_num_threads()
-    two = EfficientNetLite0.load(EncoderSpec("efficientnet-lite0", device="cpu", threads=2))
+    two = EfficientNetLite0.load(replace(SPEC, threads=2, engine="torch"))
     np.testing.assert_allclose(two.encode(images), encoder.encode(images), atol=1e-5)
     assert torch.get_num_threads() == before
 
@@ -151,6 +167,19 @@ def test_the_crop_is_the_central_seven_eighths_of_the_shorter_side(
 ) -> None:
     photo = noise(1, height, width)[0]  # 7/8 of 256 are 224: nothing is left to resize
     np.testing.assert_array_equal(encoder.prepare(photo), photo[top : top + 224, left : left + 224])
+
+
+@pytest.mark.parametrize("shape", [(224, 224), (333, 500), (1200, 900), (100, 140), (3, 5)])
+def test_it_resizes_as_pillow_does(encoder: EfficientNetLite0, shape: tuple[int, int]) -> None:
+    photo = photos("hat", 1)[0]
+    photo = np.asarray(PillowImage.fromarray(photo).resize(shape[::-1]))
+    side = round(min(shape) * 0.875)
+    top, left = (shape[0] - side) // 2, (shape[1] - side) // 2
+    square = PillowImage.fromarray(photo[top : top + side, left : left + side])
+    expected = np.asarray(square.resize((224, 224), PillowImage.Resampling.BICUBIC))
+    away = np.abs(encoder.prepare(photo).astype(int) - expected)
+    assert away.max() <= 2
+    assert away.mean() < 0.1
 
 
 @pytest.mark.parametrize(
@@ -178,7 +207,7 @@ def test_preparing_is_thread_safe(encoder: EfficientNetLite0) -> None:
 def test_the_fingerprint_follows_what_decides_the_vectors(
     encoder: EfficientNetLite0, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    again = EfficientNetLite0.load(EncoderSpec("efficientnet-lite0", device="cpu", threads=2))
+    again = EfficientNetLite0.load(replace(SPEC, threads=2))
     assert again.fingerprint == encoder.fingerprint
     seen = {encoder.fingerprint}
     for constant, value in (("CROP_SHARE", 1.0), ("PIXEL_MEAN", 0.0), ("REVISION", 99)):
@@ -220,7 +249,7 @@ def test_a_device_that_is_not_there_is_refused(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_the_gpu_gives_the_processors_vectors(encoder: EfficientNetLite0) -> None:
     images = [encoder.prepare(photo) for photo in photos("hat", 6)] + noise(150)
-    gpu = EfficientNetLite0.load(EncoderSpec("efficientnet-lite0", device="cuda"))
+    gpu = EfficientNetLite0.load(replace(SPEC, device="cuda"))
     assert gpu.fingerprint == encoder.fingerprint
     np.testing.assert_allclose(gpu.encode(images)[:6], encoder.encode(images[:6]), atol=1e-3)
     np.testing.assert_allclose(gpu.encode(images[:6]), gpu.encode(images)[:6], atol=1e-4)

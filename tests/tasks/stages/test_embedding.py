@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from data.images import decode_image
 from data.shards import embedded_ids, shard_paths
 from tasks.stages import embedding
 from tasks.stages.embedding import commit_embedding, encode_group
@@ -185,3 +186,45 @@ def test_retraining_makes_a_new_current_space(project: Project) -> None:
     assert before is not None
     assert after.id.fingerprint != before.id.fingerprint
     assert find_space(project.lake, project.settings, "words") == after
+
+
+def test_the_run_tells_how_many_texts_were_cut(project: Project) -> None:
+    config = project.folder / "latentlake.toml"
+    space = """
+[[spaces]]
+name = "meaning"
+encoder = "minilm"
+sources = ["notes"]
+options = { max_tokens = 12 }
+"""
+    config.write_text(config.read_text("utf-8") + space, encoding="utf-8")
+    project.write_notes(
+        {
+            "long": "one two three four five six seven eight nine ten eleven twelve",
+            "short": "one two three",
+            "exact": "one two three four five six seven eight nine ten",
+        }
+    )
+    project.ingest("notes")
+    _, receipt = project.embed("meaning")
+    assert receipt.counts["encoded"] == 3
+    assert receipt.notes == ("1 were longer than the encoder takes, and were cut",)
+
+
+def test_large_photos_are_decoded_no_larger_than_the_encoder_needs(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+
+    def decode(payload: bytes, min_side: int | None = None) -> object:
+        asked.append(min_side)
+        return decode_image(payload, min_side)
+
+    monkeypatch.setattr(embedding, "decode_image", decode)
+    config = project.folder / "latentlake.toml"
+    space = '\n[[spaces]]\nname = "cnn"\nencoder = "efficientnet-lite0"\nsources = ["photos"]\n'
+    config.write_text(config.read_text("utf-8") + space, encoding="utf-8")
+    project.ingest("photos")
+    _, receipt = project.embed("cnn")
+    assert receipt.counts["encoded"] > 0
+    assert set(asked) == {4 * 224}
