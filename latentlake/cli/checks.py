@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 State = Literal["ok", "warn", "fail"]
 
 _LIBRARIES: Final = ("pyarrow", "duckdb", "deltalake", "prefect", "torch", "gensim")
-_EXTRAS: Final = {"prefect-dask": "dask", "botocore": "s3"}
+_EXTRAS: Final = {"prefect-dask": "dask", "botocore": "s3", "sentence-transformers": "transformers"}
 _INSTALL: Final = "pip install -c constraints.txt -e '.[cpu]' in the checkout"
 
 
@@ -45,7 +45,7 @@ class Check:
 def check_all(config: Path | None) -> list[Check]:
     """Look at everything; a check that breaks is a finding itself."""
     checks: list[Check] = []
-    for look in (_python, _libraries, _faiss, _torch, _processor, _prefect):
+    for look in (_python, _libraries, _faiss, _torch, _openvino, _processor, _prefect):
         checks += _guarded(look)
     return checks + list(_project(config))
 
@@ -82,7 +82,7 @@ def _libraries() -> Iterator[Check]:
         yield Check("libraries", "fail", f"missing: {', '.join(missing)}", _INSTALL)
     yield Check("libraries", "ok", present)
     extras = [f"{name} {_version(name)}" for name in _EXTRAS if _version(name)]
-    yield Check("extras", "ok", ", ".join(extras) or "none of dask, s3 (nothing needs them)")
+    yield Check("extras", "ok", ", ".join(extras) or f"none of {', '.join(_EXTRAS.values())}")
 
 
 def _faiss() -> Iterator[Check]:
@@ -116,6 +116,19 @@ def _torch() -> Iterator[Check]:
         )
     else:
         yield Check("torch", "ok", f"{torch.__version__} on CPU")
+
+
+def _openvino() -> Iterator[Check]:
+    found = _version("openvino")
+    if found is None:
+        finding = "not installed: torch computes networks on the processor, several times slower"
+        yield Check("OpenVINO", "warn", finding, _INSTALL)
+        return
+    import openvino
+
+    precisions = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    half = "bfloat16" if "BF16" in precisions else "float32 (no bfloat16 here)"
+    yield Check("OpenVINO", "ok", f"{found}; on this processor 'half' is {half}")
 
 
 def _processor() -> Iterator[Check]:

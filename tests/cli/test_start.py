@@ -127,7 +127,9 @@ def test_a_column_belongs_to_a_text() -> None:
 def test_doctor_is_content_with_a_sound_project(invoke: Invoke) -> None:
     rows = json.loads(invoke("doctor", "--format", "json").stdout)
     states = {row["subject"]: row["state"] for row in rows}
-    assert {"Python", "libraries", "FAISS", "torch", "processor", "Prefect"} <= set(states)
+    assert {"Python", "libraries", "FAISS", "torch", "OpenVINO", "processor", "Prefect"} <= set(
+        states
+    )
     assert states["configuration"] == states["lake"] == "ok"
     assert "snapshot 1" in next(r["finding"] for r in rows if r["subject"] == "lake")
 
