@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from latentlake.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
@@ -110,3 +112,24 @@ class EncoderType(Protocol):
         Only called where `trainable` is true. `progress` takes a step's name and the fraction done.
         """
         ...
+
+
+class Pretrained:
+    """Base of encoders whose weights are given: there is nothing to train."""
+
+    trainable: ClassVar[bool] = False
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],  # noqa: ARG003 - the protocol's signature
+        options: EncoderOptions,  # noqa: ARG003
+        artefact: Path,  # noqa: ARG003
+        progress: Callable[[str, float], None],  # noqa: ARG003
+    ) -> None:
+        """Refuse.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(f"{cls.__name__} comes with its weights, there is nothing to train.")

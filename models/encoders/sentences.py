@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from latentlake.errors import ConfigError, EncodeError
+from models.encoders.base import Pretrained
 from models.encoders.engines.base import Network
 from models.encoders.engines.choice import open_engine
 from models.encoders.options import SentenceFolderOptions, SentenceOptions, options_from_json
@@ -21,7 +22,7 @@ from models.encoders.sentence_folder import SentenceFolder, read_sentence_folder
 from models.types import Matrix, Metric, Modality
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     from models.encoders.base import EncoderOptions, EncoderSpec
     from models.encoders.engines.base import Inputs
@@ -39,7 +40,7 @@ Windows = list[npt.NDArray[np.int64]]
 """A prepared text: the token ids of one window, or of several where the text is long."""
 
 
-class SentenceEncoder:
+class SentenceEncoder(Pretrained):
     """Texts to (n, dim) float32, by any folder of the sentence-transformers library.
 
     The folder's own modules decide about pooling and normalisation. Long texts are cut to
@@ -49,7 +50,6 @@ class SentenceEncoder:
 
     name: ClassVar[str] = "sentence-transformers"
     options_type: ClassVar[type[EncoderOptions]] = SentenceFolderOptions
-    trainable: ClassVar[bool] = False
     modality: Modality = Modality.TEXT
     metric: Metric = Metric.COSINE
 
@@ -78,23 +78,6 @@ class SentenceEncoder:
         """
         options = options_from_json(cls.name, SentenceFolderOptions, spec.options)
         return cls(spec, options, read_sentence_folder(Path(options.path)))
-
-    @classmethod
-    def train(
-        cls,
-        texts: Iterable[str],  # noqa: ARG003 - the protocol's signature
-        options: EncoderOptions,  # noqa: ARG003
-        artefact: Path,  # noqa: ARG003
-        progress: Callable[[str, float], None],  # noqa: ARG003
-    ) -> None:
-        """Refuse: the weights are given.
-
-        Raises:
-            ConfigError: always.
-        """
-        raise ConfigError(
-            f"encoder '{cls.name}' comes with its weights, there is nothing to train."
-        )
 
     @property
     def truncated(self) -> int:
