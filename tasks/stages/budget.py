@@ -6,8 +6,10 @@ for the allocators and for copies in passing. docs/reference/memory.md lists all
 
 from __future__ import annotations
 
+import resource
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.workspace import Workspace, workspace
@@ -90,3 +92,16 @@ def working_on(lake: Lake, settings: Settings, stage: str) -> Iterator[Workspace
     threads = budget.database_threads(settings.run.thread_count)
     with workspace(lake, stage, budget.database, threads) as work:
         yield work
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has had resident.
+
+    Linux keeps it in the process's status. `getrusage` would do elsewhere, and is wrong there: a
+    process inherits the peak of the one that started it.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text("ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import secrets
 import time
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from data.fencing import differs_from, fence_tables
 from data.lake import Lake, Snapshot, table_of
 from data.undo import become_writer, undo_unfinished
 from latentlake.errors import LatentlakeError
+from tasks.stages.budget import peak_memory_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -187,7 +187,7 @@ def _row(
         "versions": json.dumps({n: found for n in _LIBRARIES if (found := _version(n))}),
         "counts": json.dumps(counts),
         "seconds": json.dumps(seconds),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_memory_bytes(),
         "parent_snapshot": run.parent_snapshot,
     }
 

@@ -6,17 +6,17 @@ A process of its own, so that a crash, a hang or a gigabyte is seen from outside
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from pathlib import Path
 
+from tasks.stages.budget import peak_memory_bytes
 from tests.tasks.conftest import Project
 
 
 def main() -> None:
     """Ingest every source, encode every space, make a snapshot."""
     summary = Project(Path(sys.argv[1])).run()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_memory_bytes()
     notes = {receipt.subject: receipt.notes for receipt in summary.receipts}
     print(json.dumps({"peak": peak, "errors": summary.errors, "notes": notes}))
 
