@@ -117,14 +117,16 @@ def decode_image(payload: bytes, min_side: int | None = None) -> npt.NDArray[np.
         BadInputError: as `probe_image`, and damaged or truncated pixels.
     """
     with _opened(payload) as image:
+        # Pillow turns a TIFF as it loads it. The others are asked before, as in `probe_image`: a PNG
+        # may have another opinion behind its pixels.
+        orientation = 1 if image.format == "TIFF" else _orientation(image, payload)
         pixels = _turbo_pixels(image, payload, min_side)
         if pixels is None:
             if min_side is not None:
                 image.draft(None, (min_side, min_side))
             image.load()
             pixels = rgb_pixels(image)
-        # A TIFF has been turned by its loading and says so.
-        return np.ascontiguousarray(upright(pixels, _orientation(image, payload)))
+        return np.ascontiguousarray(upright(pixels, orientation))
 
 
 @contextmanager
