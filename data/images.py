@@ -117,7 +117,7 @@ def decode_image(payload: bytes, min_side: int | None = None) -> npt.NDArray[np.
         BadInputError: as `probe_image`, and damaged or truncated pixels.
     """
     with _opened(payload) as image:
-        # Pillow turns a TIFF as it loads it. The others are asked before, as in `probe_image`: a PNG
+        # Pillow turns a TIFF as it loads it. Others are asked before, as in `probe_image`: a PNG
         # may have another opinion behind its pixels.
         orientation = 1 if image.format == "TIFF" else _orientation(image, payload)
         pixels = _turbo_pixels(image, payload, min_side)
