@@ -19,7 +19,7 @@ from models.encoders.base import Pretrained
 from models.encoders.efficientnet_lite_net import FEATURES, IMAGE_SIDE, EfficientNetLite0Net
 from models.encoders.engines.base import Network
 from models.encoders.engines.choice import open_engine
-from models.encoders.engines.torch_engine import torch_threads
+from models.encoders.engines.torch_engine import torch_device, torch_threads
 from models.encoders.options import EfficientNetLiteOptions, options_from_json
 from models.types import Image, Matrix, Metric, Modality
 
@@ -69,7 +69,7 @@ class EfficientNetLite0(Pretrained):
         self._options = options
         self._weights_sha256 = _weights_sha256()
         self.fingerprint = _fingerprint(self._weights_sha256, options)
-        on_cuda = spec.device != "cpu" and torch.cuda.is_available()
+        on_cuda = torch_device(spec.device).type == "cuda"
         self._slice = CUDA_SLICE if on_cuda else CPU_SLICE
         self.batch_size = self._slice * (CUDA_SLICES if on_cuda else CPU_SLICES)
         self._engine = open_engine(network(self._slice), spec, options.precision)

@@ -17,6 +17,7 @@ from latentlake.errors import ConfigError, EncodeError
 from models.encoders.base import Pretrained
 from models.encoders.engines.base import Network
 from models.encoders.engines.choice import open_engine
+from models.encoders.engines.torch_engine import torch_device
 from models.encoders.options import SentenceFolderOptions, SentenceOptions, options_from_json
 from models.encoders.sentence_folder import SentenceFolder, read_sentence_folder
 from models.types import Matrix, Metric, Modality
@@ -63,7 +64,8 @@ class SentenceEncoder(Pretrained):
         self._counting = Lock()
         network = sentence_network(folder)
         self._engine = open_engine(network, spec, options.precision)
-        self._budget = CUDA_TOKEN_BUDGET if "cuda" in self._engine.label else TOKEN_BUDGET
+        on_cuda = torch_device(spec.device).type == "cuda"
+        self._budget = CUDA_TOKEN_BUDGET if on_cuda else TOKEN_BUDGET
         self.batch_size = BATCH
         self.dim = int(self._engine.compute([network.example])[0].shape[1])
         self.fingerprint = self._fingerprint()
