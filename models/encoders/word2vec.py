@@ -20,13 +20,14 @@ from models.encoders.sif import (
     sif_weighted,
     without_component,
 )
-from models.encoders.tokens import TOKENISER, tokenise
+from models.encoders.tokens import TOKENISER
 from models.encoders.word2vec_training import (
     Corpus,
     chosen_epochs,
     train_word_vectors,
     write_corpus,
 )
+from models.encoders.word_lookup import WordLookup
 from models.encoders.word_vectors_io import (
     Manifest,
     WordModel,
@@ -47,7 +48,7 @@ REVISION: Final = 1
 # The first singular vector of 100 dimensions stands firm long before this many documents.
 COMPONENT_SAMPLE: Final = 20_000
 
-BATCH: Final = 2048
+BATCH: Final = 4096
 
 # They change how a model is made, not what it is.
 _WORKING_OPTIONS: Final = frozenset({"workers", "format"})
@@ -70,7 +71,7 @@ class Word2VecEncoder:
         options = model.manifest.options
         weighted = sif_weighted(model.words.vectors, model.words.frequencies(), options.sif_a)
         self._table = without_component(weighted, model.component)
-        self._rows = model.words.lookup()
+        self._lookup = WordLookup(model.words.lookup())
         self._manifest = model.manifest
         self.dim = int(self._table.shape[1])
         self.batch_size = BATCH
@@ -134,12 +135,18 @@ class Word2VecEncoder:
         Raises:
             EncodeError: no word of the text is known.
         """
-        rows = self._rows
-        known = [rows[word] for word in tokenise(item) if word in rows]
-        if not known:
-            shown = item if len(item) <= 60 else f"{item[:57]}..."  # noqa: PLR2004
-            raise EncodeError(f"no known word in {shown!r}")
-        return np.array(known, dtype=np.int32)
+        (prepared,) = self.prepare_all([item])
+        if isinstance(prepared, EncodeError):
+            raise prepared
+        return prepared
+
+    def prepare_all(self, items: Sequence[str]) -> list[WordIds | EncodeError]:
+        """Prepare many texts for the price of a few; what `prepare` would raise is returned."""
+        found = self._lookup.documents(items)
+        return [
+            rows if len(rows) else _no_known_word(item)
+            for item, rows in zip(items, found, strict=True)
+        ]
 
     def encode(self, batch: Sequence[WordIds]) -> Matrix:
         """Return (len(batch), dim) float32, not normalised."""
@@ -148,6 +155,11 @@ class Word2VecEncoder:
     def describe(self) -> dict[str, Any]:
         """Return what the shard footer says of this encoder."""
         return self._manifest.model_dump(mode="json")
+
+
+def _no_known_word(text: str) -> EncodeError:
+    shown = text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004
+    return EncodeError(f"no known word in {shown!r}")
 
 
 def _word_vectors(
@@ -167,11 +179,7 @@ def _component(
     """Fit the component that the documents of a sample share; zeros where it is not wanted."""
     if not options.remove_component:
         return np.zeros(words.vectors.shape[1], dtype=np.float32)
-    rows = words.lookup()
-    sample = [
-        np.array([rows[word] for word in line if word in rows], dtype=np.int32)
-        for line in corpus.sample(COMPONENT_SAMPLE)
-    ]
+    sample = WordLookup(words.lookup()).of_words(corpus.sample(COMPONENT_SAMPLE))
     known = [ids for ids in sample if len(ids)]
     if not known:
         raise ConfigError(

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.images import decode_image
 from data.shards import (
     Rejected,
     ShardReceipt,
@@ -24,9 +21,9 @@ from data.shards import (
 from data.undo import whole_or_undone
 from latentlake.errors import BadInputError, EncodeError
 from latentlake.progress import report_progress
-from tasks.stages.budget import budget_of
 from tasks.stages.contents import ContentGoneError, ContentReader
 from tasks.stages.planning import planned_refs, work_folder
+from tasks.stages.preparing import prepared_contents
 from tasks.stages.receipts import StageReceipt
 from tasks.stages.refusals import settle_refusals
 from tasks.stages.spaces import live_encoder
@@ -155,7 +152,7 @@ def _encode(
     vectors = np.empty((planned, encoder.dim), np.float32)
     cut_before: int = getattr(encoder, "truncated", 0)
     batch: list[Any] = []
-    for ref, prepared in _prepared(encoder, settings, payloads, 4 * size):
+    for ref, prepared in prepared_contents(encoder, settings, payloads, size):
         progress.advance()
         if isinstance(prepared, ContentGoneError):
             logger.warning("%s", prepared)
@@ -175,35 +172,3 @@ def _encode(
         vectors[len(ids) - len(batch) : len(ids)] = encoder.encode(batch)
     cut = getattr(encoder, "truncated", 0) - cut_before
     return _Encoded(ids, taken, vectors[: len(ids)], rejected, cut)
-
-
-def _prepared(
-    encoder: Encoder[Any, Any],
-    settings: Settings,
-    payloads: Iterator[tuple[ContentRef, Load]],
-    window: int,
-) -> Iterator[tuple[ContentRef, Any]]:
-    """Yield what the encoder's `prepare` returned or refused, in order, a bounded window ahead."""
-    min_side: int | None = getattr(encoder, "min_side", None)
-
-    def work(load: Load) -> Any:
-        try:
-            payload = load()
-            item = decode_image(payload, min_side) if isinstance(payload, bytes) else payload
-            return encoder.prepare(item)
-        except BadInputError as error:
-            return error
-
-    waiting: deque[tuple[ContentRef, Future[Any]]] = deque()
-    held, most = 0, budget_of(settings).payloads
-    with ThreadPoolExecutor(settings.run.thread_count) as pool:
-        for ref, load in payloads:
-            waiting.append((ref, pool.submit(work, load)))
-            held += ref.size_bytes
-            while len(waiting) >= window or (held > most and waiting):
-                first, future = waiting.popleft()
-                held -= first.size_bytes
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
