@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data.schemas import JSON_COLUMNS, TABLES, embedding_schema
 from data.shards import SpaceId, shard_paths
@@ -52,7 +53,7 @@ class SpaceRow:
         encoder: the registered encoder's name.
         options: its options as canonical JSON.
         recipe: the encoder's code and weight versions when the space was made.
-        modality: "image" or "text".
+        modality: "image" or "text" as its items are, "word" where it is a vocabulary.
         artefact: the trained model's folder under the root, or None.
     """
 
@@ -62,6 +63,22 @@ class SpaceRow:
     recipe: str
     modality: str
     artefact: str | None
+
+    @property
+    def is_vocabulary(self) -> bool:
+        """Whether its contents are the words of the table `vocabulary`, and not of items."""
+        return self.modality == "word"
+
+
+def active_contents(lake: Lake, space: SpaceRow, snapshot: Snapshot | None = None) -> pa.Array:
+    """Return the contents whose vectors in a space count: those of items, or of its words."""
+    if space.is_vocabulary:
+        where = pc.field("space") == space.id.name
+        rows = lake.read("vocabulary", snapshot=snapshot, where=where, columns=["content_id"])
+    else:
+        where = ~pc.field("deleted")
+        rows = lake.read("items", snapshot=snapshot, where=where, columns=["content_id"])
+    return rows["content_id"].combine_chunks()
 
 
 def current_spaces(lake: Lake, snapshot: Snapshot | None = None) -> dict[str, SpaceRow]:
@@ -158,7 +175,7 @@ def statements(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
         view = "all_items" if name == "items" else name
         yield f"CREATE VIEW {view} AS {_select(table, lake.files(name, snapshot))}"
     for space in current_spaces(lake, snapshot).values():
-        yield _embeddings_view(space.id, shard_paths(lake, space.id, snapshot))
+        yield _embeddings_view(space, shard_paths(lake, space.id, snapshot))
     sql = resources("data.sql").joinpath("views.sql").read_text("utf-8")
     yield from (part.strip() for part in sql.split(";\n") if part.strip())
 
@@ -175,21 +192,24 @@ def _select(table: TableSchema, paths: list[str]) -> str:
     return f"SELECT {columns} FROM (SELECT {nothing}) WHERE false"
 
 
-def _embeddings_view(space: SpaceId, paths: list[str]) -> str:
-    names = embedding_schema(space.dim).names
-    vector = f"vector::FLOAT[{space.dim}] AS vector"
-    columns = ", ".join(vector if name == "vector" else name for name in names)
+def _embeddings_view(space: SpaceRow, paths: list[str]) -> str:
+    name, dim = space.id.name, space.id.dim
+    names = embedding_schema(dim).names
+    vector = f"vector::FLOAT[{dim}] AS vector"
+    columns = ", ".join(vector if column == "vector" else column for column in names)
+    contents = "all_items WHERE NOT deleted"
+    if space.is_vocabulary:
+        contents = f"vocabulary WHERE space = {_text(name)}"
     if paths:
         source = (
-            f"read_parquet({_list(paths)}) WHERE content_id IN "
-            "(SELECT content_id FROM all_items WHERE NOT deleted)"
+            f"read_parquet({_list(paths)}) WHERE content_id IN (SELECT content_id FROM {contents})"
         )
     else:
         source = (
             "(SELECT NULL::VARCHAR AS content_id, NULL::FLOAT[] AS vector, NULL::FLOAT AS norm) "
             "WHERE false"
         )
-    return f"CREATE VIEW embeddings_{space.name} AS SELECT {columns} FROM {source}"
+    return f"CREATE VIEW embeddings_{name} AS SELECT {columns} FROM {source}"
 
 
 def _sql_type(field: pa.Field) -> str:

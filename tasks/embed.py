@@ -16,8 +16,11 @@ from tasks.stages.embedding import commit_embedding, encode_group
 from tasks.stages.planning import EmbedPlan, ShardGroup, plan_embedding
 from tasks.stages.receipts import StageReceipt
 from tasks.stages.spaces import find_space, make_space, retrain_space
+from tasks.stages.vocabulary import update_vocabulary
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tasks.parameters import EmbedParameters
 
 
@@ -58,18 +61,32 @@ def commit(
     return commit_embedding(lake, space, planned, receipts, run_id)
 
 
+@task(name="make-vocabulary", task_run_name="words-{space.id.name}", **TASK_DEFAULTS)
+def vocabulary(config: str, space: SpaceRow, run_id: str) -> StageReceipt | None:
+    """Bring the space of an encoder's words up to date; None where there is nothing to do."""
+    lake, settings = open_lake(config)
+    return update_vocabulary(lake, settings, space, run_id)
+
+
 def embed_spaces(parameters: EmbedParameters, run_id: str) -> list[StageReceipt]:
     """Bring the chosen spaces' vectors up to date."""
     _, settings = open_lake(parameters.config)
     names = [settings.space(name).name for name in parameters.spaces] or [
         space.name for space in settings.spaces
     ]
+    texts = {space.vocabulary_name: space.name for space in settings.spaces}
     return [
-        _embed_space(parameters.config, name, run_id, retrain=parameters.retrain) for name in names
+        receipt
+        for name in dict.fromkeys(texts.get(name, name) for name in names)
+        for receipt in _embed_space(
+            parameters.config, name, run_id, retrain=parameters.retrain
+        )
     ]
 
 
-def _embed_space(config: str, name: str, run_id: str, *, retrain: bool) -> StageReceipt:
+def _embed_space(
+    config: str, name: str, run_id: str, *, retrain: bool
+) -> Iterator[StageReceipt]:
     began = time.monotonic()
     try:
         space = prepare.submit(config, name, run_id, retrain=retrain).result()
@@ -77,6 +94,10 @@ def _embed_space(config: str, name: str, run_id: str, *, retrain: bool) -> Stage
         # Each task uses all threads itself, so groups follow one another.
         encoded = [encode.submit(config, space, group).result() for group in planned.groups]
     except LatentlakeError as error:
-        return StageReceipt("embed", name, changed=False, error=str(error))
+        yield StageReceipt("embed", name, changed=False, error=str(error))
+        return
     receipt = collect("embed", name, commit.submit(config, space, planned, encoded, run_id))
-    return replace(receipt, seconds=time.monotonic() - began)
+    yield replace(receipt, seconds=time.monotonic() - began)
+    words = collect("embed", name, vocabulary.submit(config, space, run_id))
+    if words is not None:
+        yield words

@@ -73,6 +73,11 @@ MIGRATIONS: Final[dict[int, Migration]] = {
         lambda _, rows: rows,
         lambda footer: footer,
     ),
+    3: Migration(
+        "the new table 'vocabulary'",
+        lambda _, rows: rows,
+        lambda footer: footer,
+    ),
 }
 """The step that begins at each version."""
 

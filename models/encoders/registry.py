@@ -49,6 +49,7 @@ class LazyEncoder:
         trainable: whether it is trained in the lake.
         revision: counts up with every change of its code that changes vectors.
         packages: distributions whose version decides the vectors (those with the weights).
+        has_words: whether the live encoder has `words`, a vector for each word.
     """
 
     name: str
@@ -58,6 +59,7 @@ class LazyEncoder:
     trainable: bool = False
     revision: int = 1
     packages: tuple[str, ...] = ()
+    has_words: bool = False
 
     def recipe(self) -> str:
         """Name code revision and weights' versions, cheaply: the same recipe, the same vectors.
@@ -123,6 +125,7 @@ _BUILT_IN: Final[Mapping[str, LazyEncoder]] = {
             modality=Modality.TEXT,
             options_type=Word2VecOptions,
             trainable=True,
+            has_words=True,
         ),
     )
 }
@@ -241,6 +244,7 @@ def _describe_plug_in(entry: metadata.EntryPoint) -> LazyEncoder:
         trainable=bool(found.trainable),
         revision=int(getattr(found, "revision", 1)),
         packages=(entry.dist.name,) if entry.dist is not None else (),
+        has_words=hasattr(found, "words"),
     )
 
 

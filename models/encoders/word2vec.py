@@ -67,12 +67,13 @@ class Word2VecEncoder:
     modality: Modality = Modality.TEXT
     metric: Metric = Metric.COSINE
 
-    def __init__(self, model: WordModel) -> None:
+    def __init__(self, model: WordModel, artefact: Path) -> None:
         options = model.manifest.options
         weighted = sif_weighted(model.words.vectors, model.words.frequencies(), options.sif_a)
         self._table = without_component(weighted, model.component)
         self._lookup = WordLookup(model.words.lookup())
         self._manifest = model.manifest
+        self._artefact = artefact
         self.dim = int(self._table.shape[1])
         self.batch_size = BATCH
         self.fingerprint = _fingerprint(model.manifest)
@@ -90,7 +91,7 @@ class Word2VecEncoder:
             raise ConfigError(f"encoder '{NAME}' needs a trained model: run 'latentlake embed'.")
         model = read_artefact(Path(spec.artefact))
         _refuse_other_options(asked, model.manifest.options, spec.artefact)
-        return cls(model)
+        return cls(model, Path(spec.artefact))
 
     @classmethod
     def train(
@@ -155,6 +156,13 @@ class Word2VecEncoder:
     def describe(self) -> dict[str, Any]:
         """Return what the shard footer says of this encoder."""
         return self._manifest.model_dump(mode="json")
+
+    def words(self) -> WordVectors:
+        """Return the vocabulary as it was trained or loaded: not weighted, nothing removed.
+
+        It is read from the artefact anew: to encode texts takes a table of its own.
+        """
+        return read_artefact(self._artefact).words
 
 
 def _no_known_word(text: str) -> EncodeError:

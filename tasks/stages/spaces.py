@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.catalog import SpaceRow, current_spaces
+from data.catalog import SpaceRow, active_contents, current_spaces
 from data.content import content_id
 from data.lake import Lake, Snapshot, table_of
 from data.shards import shard_paths
@@ -112,9 +112,21 @@ def require_space(lake: Lake, settings: Settings, name: str) -> SpaceRow:
     return found
 
 
-def embedded_spaces(lake: Lake, settings: Settings, chosen: tuple[str, ...]) -> list[str]:
-    """Return the chosen spaces (by default all) that have vectors to work on."""
-    names = [settings.space(name).name for name in chosen] or [s.name for s in settings.spaces]
+def embedded_spaces(
+    lake: Lake, settings: Settings, chosen: tuple[str, ...], *, vocabularies: bool = False
+) -> list[str]:
+    """Return the chosen spaces (by default all) that have vectors to work on.
+
+    Args:
+        lake: where they are.
+        settings: which are configured.
+        chosen: names; those of vocabularies, too.
+        vocabularies: whether all includes the spaces of words.
+    """
+    names = [settings.space(name).name for name in chosen]
+    if not chosen:
+        names = [space.name for space in settings.spaces]
+        names += [space.vocabulary_name for space in settings.spaces if vocabularies]
     return [
         name
         for name in names
@@ -172,19 +184,26 @@ def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVecto
 
     What one stage has opened the next one takes over, as long as neither table has a new version.
     """
-    sources = settings.space(space.id.name).sources
-    tables = [lake.delta(folder) for folder in ("tables/items", space.id.folder)]
+    sources = () if space.is_vocabulary else settings.space(space.id.name).sources
+    contents = "tables/vocabulary" if space.is_vocabulary else "tables/items"
+    tables = [lake.delta(folder) for folder in (contents, space.id.folder)]
     states = [(table.metadata().id, table.version()) if table else None for table in tables]
     key = (lake.uri, space.id, sources, *states)
     vectors = _opened.get(key)
     if vectors is None:
-        live, within = ~pc.field("deleted"), ("source", pa.array(sources, pa.string()))
-        items = lake.read("items", where=live, within=within, columns=["content_id"])
-        active = items["content_id"].combine_chunks()
+        active = _contents_of(lake, space, sources)
         vectors = open_vectors(shard_paths(lake, space.id), space.id.dim, active)
         _opened.clear()
         _opened[key] = vectors
     return vectors
+
+
+def _contents_of(lake: Lake, space: SpaceRow, sources: tuple[str, ...]) -> pa.Array:
+    if space.is_vocabulary:
+        return active_contents(lake, space)
+    live, within = ~pc.field("deleted"), ("source", pa.array(sources, pa.string()))
+    items = lake.read("items", where=live, within=within, columns=["content_id"])
+    return items["content_id"].combine_chunks()
 
 
 _opened: dict[Any, ShardVectors] = {}

@@ -23,6 +23,7 @@ from tasks.stages.planning import EmbedPlan, plan_embedding
 from tasks.stages.reporting import report_space
 from tasks.stages.runs import RunSummary, begin_run, finish_run
 from tasks.stages.spaces import find_space, make_space
+from tasks.stages.vocabulary import update_vocabulary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,6 +79,15 @@ class Project:
         receipts = [r for group in plan.groups for r in encode_group(lake, settings, row, group)]
         return plan, commit_embedding(lake, row, plan, receipts, run_id)
 
+    def words(self, space: str, run_id: str = "run") -> list[StageReceipt]:
+        lake, settings = self.lake, self.settings
+        row = find_space(lake, settings, space)
+        made = update_vocabulary(lake, settings, row, run_id) if row else None
+        name = settings.space(space).vocabulary_name
+        if made is None or not made.counts.get("words"):
+            return [made] if made else []
+        return [made, index_space(lake, settings, name, run_id)]
+
     def run(self) -> RunSummary:
         """All stages, in the pipeline's order, without Prefect."""
         lake, settings = self.lake, self.settings
@@ -85,6 +95,7 @@ class Project:
         receipts = [self.ingest(source.name, run.run_id) for source in settings.sources]
         for space in settings.spaces:
             receipts.append(self.embed(space.name, run.run_id)[1])
+            receipts += self.words(space.name, run.run_id)
             receipts.append(index_space(lake, settings, space.name, run.run_id))
             receipts.append(link_neighbours(lake, settings, space.name, run.run_id))
             receipts += [
