@@ -162,7 +162,8 @@ VOCABULARY = TableSchema(
 )
 
 TABLES: dict[str, TableSchema] = {
-    table.name: table for table in (ITEMS, FILES, QUARANTINE, SPACES, VOCABULARY, BUILDS, *RESULTS, RUNS)
+    table.name: table
+    for table in (ITEMS, FILES, QUARANTINE, SPACES, VOCABULARY, BUILDS, *RESULTS, RUNS)
 }
 JSON_COLUMNS = frozenset({"metadata", "details", "options", "versions", "counts", "seconds"})
 """String columns that hold JSON; the views cast those of type string to DuckDB's JSON."""

@@ -78,15 +78,11 @@ def embed_spaces(parameters: EmbedParameters, run_id: str) -> list[StageReceipt]
     return [
         receipt
         for name in dict.fromkeys(texts.get(name, name) for name in names)
-        for receipt in _embed_space(
-            parameters.config, name, run_id, retrain=parameters.retrain
-        )
+        for receipt in _embed_space(parameters.config, name, run_id, retrain=parameters.retrain)
     ]
 
 
-def _embed_space(
-    config: str, name: str, run_id: str, *, retrain: bool
-) -> Iterator[StageReceipt]:
+def _embed_space(config: str, name: str, run_id: str, *, retrain: bool) -> Iterator[StageReceipt]:
     began = time.monotonic()
     try:
         space = prepare.submit(config, name, run_id, retrain=retrain).result()

@@ -24,6 +24,7 @@ from models.types import Matrix, Metric
 from tasks.stages.indexing import stored_index
 from tasks.stages.spaces import known_space, live_encoder
 from tasks.stages.threads import own_threads
+from tasks.stages.word_search import WordSearch
 
 if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
@@ -54,12 +55,12 @@ class SearchQuery:
     """What is looked for: exactly one of text, image and item.
 
     Attributes:
-        text: words.
+        text: words; in a space of words one of them, or a sum such as "king - man + woman".
         image: the bytes of a picture.
         item: an item's id or URI; its own content is no answer.
         space: where to look; by default the only space of the query's modality.
         k: how many contents to return.
-        where: an SQL expression over the columns of `items` that a shown item satisfies.
+        where: an SQL expression over `items` that a shown item satisfies; words: over `vocabulary`.
     """
 
     text: str | None = None
@@ -77,7 +78,7 @@ class SearchResult:
     Attributes:
         space: where.
         method: the factory string of the index that answered, or "exact".
-        hits: columns as in `HITS`, nearest first.
+        hits: columns as in `HITS`, or `WORD_HITS` in a space of words; nearest first.
         unindexed: vectors of the space that are newer than the index, and so were not searched.
     """
 
@@ -139,12 +140,21 @@ class _Search:
             raise QueryError("look for one thing: some words, an image or an item.")
         item = None if query.item is None else self._item(query.item)
         space = self._space(query, item)
+        if space.is_vocabulary and query.text is not None:
+            return self._words(space, query.text, query)
         vector = self._encoded(query, space) if item is None else self._stored(space, item)
         allowed = self._contents(query.where, without=item["content_id"] if item else None)
         nearest = self._nearest(space, vector, query.k, allowed)
         return SearchResult(
             space.id.name, nearest.method, self._hits(nearest, query.where), nearest.unindexed
         )
+
+    def _words(self, space: SpaceRow, expression: str, query: SearchQuery) -> SearchResult:
+        words = WordSearch(self.connection, space)
+        vector, own = words.query(expression)
+        nearest = self._nearest(space, vector, query.k, words.contents(query.where, own))
+        hits = words.hits(nearest.similarity_of)
+        return SearchResult(space.id.name, nearest.method, hits, nearest.unindexed)
 
     def _item(self, name: str) -> Row:
         rows = self._rows(
@@ -170,7 +180,7 @@ class _Search:
             modality = item["modality"]
         if query.space is not None:
             space = known_space(self.lake, query.space, self.snapshot)
-            if space.modality != modality:
+            if space.modality != modality and not (space.is_vocabulary and query.text):
                 raise QueryError(f"space '{query.space}' holds {space.modality}s, not {modality}s.")
             return space
         spaces = current_spaces(self.lake, self.snapshot)
