@@ -12,6 +12,7 @@ import numpy as np
 
 from latentlake.errors import ConfigError, EncodeError
 from models.encoders.options import Word2VecOptions, options_from_json
+from models.encoders.phrase_learning import learn_phrases
 from models.encoders.published_vectors import load_word_vectors
 from models.encoders.sif import (
     WordIds,
@@ -24,6 +25,8 @@ from models.encoders.tokens import TOKENISER
 from models.encoders.word2vec_training import (
     Corpus,
     chosen_epochs,
+    chosen_min_count,
+    join_phrases,
     train_word_vectors,
     write_corpus,
 )
@@ -71,7 +74,7 @@ class Word2VecEncoder:
         options = model.manifest.options
         weighted = sif_weighted(model.words.vectors, model.words.frequencies(), options.sif_a)
         self._table = without_component(weighted, model.component)
-        self._lookup = WordLookup(model.words.lookup())
+        self._lookup = WordLookup(model.words.lookup(), phrases=options.phrases)
         self._manifest = model.manifest
         self._artefact = artefact
         self.dim = int(self._table.shape[1])
@@ -107,7 +110,7 @@ class Word2VecEncoder:
             texts: the corpus, read once; memory does not grow with it.
             options: `Word2VecOptions`.
             artefact: an existing folder; the tokenised corpus lies in it while this runs.
-            progress: takes "read", "train" and "component" with the fraction done.
+            progress: takes "read", "phrases", "train", "component" with the fraction done.
 
         Raises:
             ConfigError: the corpus has no usable word, or `path` cannot be read.
@@ -115,16 +118,20 @@ class Word2VecEncoder:
         if not isinstance(options, Word2VecOptions):
             message = f"word2vec takes Word2VecOptions, not {type(options).__name__}"
             raise TypeError(message)
-        spool = artefact / "corpus.txt"
+        spools = artefact / "corpus.txt", artefact / "phrases.txt"
         try:
             progress("read", 0.0)
-            corpus = write_corpus(texts, spool)
+            corpus = write_corpus(texts, spools[0])
             progress("read", 1.0)
+            if options.phrases and options.path is None:
+                corpus = _with_phrases(corpus, options, spools[1])
+                progress("phrases", 1.0)
             words = _word_vectors(corpus, options, progress)
             component = _component(words, corpus, options)
             progress("component", 1.0)
         finally:
-            spool.unlink(missing_ok=True)
+            for spool in spools:
+                spool.unlink(missing_ok=True)
         write_artefact(artefact, WordModel(words, component, _manifest(corpus, options)))
 
     def prepare(self, item: str) -> WordIds:
@@ -170,6 +177,11 @@ def _no_known_word(text: str) -> EncodeError:
     return EncodeError(f"no known word in {shown!r}")
 
 
+def _with_phrases(corpus: Corpus, options: Word2VecOptions, path: Path) -> Corpus:
+    min_count = chosen_min_count(options, corpus.words)
+    return join_phrases(corpus, learn_phrases(corpus, min_count), path, min_count)
+
+
 def _word_vectors(
     corpus: Corpus, options: Word2VecOptions, progress: Callable[[str, float], None]
 ) -> WordVectors:
@@ -187,7 +199,10 @@ def _component(
     """Fit the component that the documents of a sample share; zeros where it is not wanted."""
     if not options.remove_component:
         return np.zeros(words.vectors.shape[1], dtype=np.float32)
-    sample = WordLookup(words.lookup()).of_words(corpus.sample(COMPONENT_SAMPLE))
+    # A corpus that was trained on has its phrases joined already.
+    phrases = options.phrases and options.path is not None
+    lookup = WordLookup(words.lookup(), phrases=phrases)
+    sample = lookup.of_words(corpus.sample(COMPONENT_SAMPLE))
     known = [ids for ids in sample if len(ids)]
     if not known:
         raise ConfigError(
@@ -234,6 +249,8 @@ def _fingerprint(manifest: Manifest) -> str:
     """
     options = _model_options(manifest.options)
     del options["path"]
+    if not options["phrases"]:  # as before there was this option
+        del options["phrases"]
     recipe = {
         "encoder": NAME,
         "revision": REVISION,

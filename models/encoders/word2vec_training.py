@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -20,6 +20,7 @@ from gensim.models import Word2Vec
 
 from latentlake.errors import ConfigError
 from models.encoders.token_arrays import split_words
+from models.encoders.word_lookup import WordLookup
 from models.encoders.word_vectors_io import WordVectors
 
 if TYPE_CHECKING:
@@ -63,12 +64,22 @@ class Corpus:
     words: int
     counts: Counter[str]
 
+    def chunks(self) -> Iterator[pa.ListArray]:
+        """Yield the words of all lines, a few thousand lines at a time."""
+        with self.path.open(encoding="utf-8", newline="\n") as file:
+            for lines in _chunks(file):
+                yield _words_of(lines)
+
     def sample(self, size: int) -> pa.ListArray:
         """Return the words of at most `size` lines, evenly spread over the corpus."""
         stride = max(1, math.ceil(self.lines / size))
         with self.path.open(encoding="utf-8") as file:
-            lines = [line.rstrip("\n") for line in islice(file, 0, None, stride)]
-        return pc.ascii_split_whitespace(pa.array(lines, pa.large_string()))
+            return _words_of(list(islice(file, 0, None, stride)))
+
+
+def _words_of(lines: list[str]) -> pa.ListArray:
+    stripped = pc.ascii_trim_whitespace(pa.array(lines, pa.large_string()))
+    return pc.ascii_split_whitespace(stripped)
 
 
 def write_corpus(texts: Iterable[str], path: Path, *, limit: int = VOCABULARY_LIMIT) -> Corpus:
@@ -79,11 +90,39 @@ def write_corpus(texts: Iterable[str], path: Path, *, limit: int = VOCABULARY_LI
         path: the file to write.
         limit: how many different words to count; past it, the rarest go until half are left.
     """
+    return _written(map(split_words, _chunks(texts)), path, limit)
+
+
+def join_phrases(corpus: Corpus, phrases: Sequence[str], path: Path, min_count: int) -> Corpus:
+    """Write a corpus anew with its phrases as single words, and without its rare words.
+
+    Args:
+        corpus: read once, a chunk at a time.
+        phrases: pairs of words, joined by "_".
+        path: the file to write.
+        min_count: rarer words are left out.
+    """
+    kept = [word for word, count in corpus.counts.items() if count >= min_count]
+    names = pa.array([*kept, *phrases], pa.large_string())
+    rows = {word: row for row, word in enumerate([*kept, *phrases])}
+    lookup = WordLookup(rows, phrases=True)
+
+    def joined() -> Iterator[pa.ListArray]:
+        for lines in corpus.chunks():
+            found, ends = lookup.flat_rows(lines)
+            words = names.take(pa.array(found))
+            yield pa.ListArray.from_arrays(pa.array(ends, pa.int32()), words)
+
+    return _written(joined(), path, VOCABULARY_LIMIT)
+
+
+def _written(texts: Iterable[pa.ListArray], path: Path, limit: int) -> Corpus:
+    """Write and count the words of texts, given as lists of words."""
     counts: Counter[str] = Counter()
     lines = words = 0
     with path.open("wb") as file:
-        for chunk in _chunks(texts):
-            split = _lines_of(split_words(chunk))
+        for text in texts:
+            split = _lines_of(text)
             lines, words = lines + len(split), words + len(split.values)
             counts.update(_counted(split.values))
             _write_lines(split, file)

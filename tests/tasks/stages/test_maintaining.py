@@ -84,7 +84,7 @@ def shards(project: Project, snapshot: Snapshot | None = None) -> list[Path]:
 
 
 def index_file(project: Project) -> Path:
-    return max((project.folder / "lake/indexes").rglob(INDEX_FILE), key=str)
+    return max((project.folder / "lake/indexes/words").rglob(INDEX_FILE), key=str)
 
 
 def problems(project: Project) -> str:
@@ -405,7 +405,7 @@ def test_a_lake_of_version_0_is_migrated(built: Project) -> None:
     age(built)
     with pytest.raises(SchemaVersionError, match="latentlake migrate"):
         built.lake.snapshot()
-    with pytest.raises(SchemaVersionError, match="version 0, this code reads 3"):
+    with pytest.raises(SchemaVersionError, match="version 0, this code reads 4"):
         begin_run(built.lake, "pipeline")
     with pytest.raises(SchemaVersionError, match="latentlake migrate"):
         built.lake.upsert("runs", table_of("runs", [{"run_id": "r"}]), "r")
@@ -491,7 +491,7 @@ def test_a_lake_of_version_1_gets_its_new_column_and_keeps_its_shards(built: Pro
     for folder in built.lake.table_folders():
         table = DeltaTable(str(built.lake.root / folder))
         table.alter.set_table_description(describe_version(1))
-    with pytest.raises(SchemaVersionError, match="version 1, this code reads 3"):
+    with pytest.raises(SchemaVersionError, match="version 1, this code reads 4"):
         built.lake.upsert("runs", table_of("runs", [{"run_id": "r"}]), "r")
     migrate_lake(built.lake, built.settings)
     assert dump(built, built.lake.snapshot()) == expected
