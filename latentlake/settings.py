@@ -48,9 +48,9 @@ class DuplicateSettings(_Table):
 
     threshold: float | None = Field(
         None,
-        gt=0,
-        le=1,
-        description="The least similarity of two near-duplicates; default .9 (images), .98 (text).",
+        allow_inf_nan=False,
+        description="The least similarity of two near-duplicates, in the space's metric; default "
+        "for cosines .9 (images), .98 (text, vectors), for other metrics none.",
     )
     keep: str = Field(
         "width*height desc, text_length desc, size_bytes desc, uri asc",

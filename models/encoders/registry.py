@@ -22,6 +22,7 @@ from latentlake.errors import ConfigError, MissingExtraError, UnknownEncoderErro
 from models.encoders.base import Encoder, EncoderOptions, EncoderSpec, EncoderType
 from models.encoders.options import (
     EfficientNetLiteOptions,
+    OwnVectorsOptions,
     SentenceFolderOptions,
     SentenceOptions,
     Word2VecOptions,
@@ -116,6 +117,13 @@ _BUILT_IN: Final[Mapping[str, LazyEncoder]] = {
             target="models.encoders.sentences:SentenceEncoder",
             modality=Modality.TEXT,
             options_type=SentenceFolderOptions,
+        ),
+        LazyEncoder(
+            name="vectors",
+            target="models.encoders.own_vectors:OwnVectors",
+            modality=Modality.VECTOR,
+            options_type=OwnVectorsOptions,
+            trainable=True,
         ),
         LazyEncoder(
             name="word2vec",

@@ -20,7 +20,7 @@ from data.shards import Rejected, write_shard
 from models.indexes.plans import IndexPlan, SearchParameters
 from models.indexes.vector_index import VectorIndex
 from models.types import Metric
-from tests.fuzz.targets import PARQUET_CASES, SPACE, TAR_CASES, TEXT_CASES, VECTOR_CASES, Case
+from tests.fuzz.targets import PARQUET_CASES, SPACE, TAR_CASES, TEXT_CASES, Case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

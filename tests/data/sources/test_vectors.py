@@ -7,8 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +21,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from data.sources import BadRecord, FileEntry, Record, Source, VectorBytes
 from data.sources.vector_values import vector_payloads
 from latentlake.errors import BadInputError, SourceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ReadAll = Callable[..., list[Record | BadRecord]]
 Open = Callable[..., Source]
@@ -37,7 +39,8 @@ KINDS = {"float16": pa.float16(), "float32": pa.float32(), "float64": pa.float64
 
 def numbers(payload: object) -> list[float]:
     assert isinstance(payload, VectorBytes)
-    return np.frombuffer(payload, "<f4").tolist()
+    found: list[float] = np.frombuffer(payload, "<f4").tolist()
+    return found
 
 
 def good(records: list[Record | BadRecord]) -> dict[str | None, list[float]]:
