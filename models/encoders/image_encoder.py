@@ -42,11 +42,12 @@ class ImageModel:
         revision: counts up with every change of the adapter that changes vectors.
         weights: a digest over weights and structure.
         preprocessing: what is done to a picture before.
-        options: the encoder's own options; `path` is no part of the fingerprint.
+        options: the encoder's own options.
         precision: the class to compute in.
         open_engine: makes the network, from (rows, *size, 3) uint8 to (rows, dim), ready to run in
             passes of so many rows.
         libraries: versions, for the shards' footers.
+        origins: options that say where weights come from, and are no part of the fingerprint.
     """
 
     name: str
@@ -58,6 +59,7 @@ class ImageModel:
     precision: Precision
     open_engine: Callable[[int, Precision], Engine]
     libraries: dict[str, str]
+    origins: frozenset[str] = frozenset({"path"})
 
 
 class ImageEncoder(Pretrained):
@@ -110,7 +112,9 @@ class ImageEncoder(Pretrained):
             "revision": self._model.revision,
             "weights": self._model.weights,
             "preprocessing": asdict(self._model.preprocessing),
-            "options": self._model.options.model_dump(mode="json", exclude={"path"}),
+            "options": self._model.options.model_dump(
+                mode="json", exclude=set(self._model.origins)
+            ),
         }
         return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -201,6 +201,6 @@ def fetching(encoder: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise ConfigError(
-            f"encoder '{encoder}': the model cannot be had: {one_line(error)}. Without a network connection "
-            'give its weights as options = { path = "..." }.'
+            f"encoder '{encoder}': the model cannot be had: {one_line(error)}. "
+            'Without a network connection give its weights as options = { path = "..." }.'
         ) from error

@@ -74,6 +74,7 @@ class TorchvisionEncoder(ImageEncoder):
                 precision=options.precision,
                 open_engine=engine_opener(net, preprocessing, spec, digest),
                 libraries={name: metadata.version(name) for name in ("torchvision", "torch")},
+                origins=frozenset({"path", "weights"}),
             ),
         )
 
