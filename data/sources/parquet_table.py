@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.types import is_dictionary
 
-from data.sources.arrow_values import is_image, is_key, is_metadata, is_text, python_values
+from data.sources.arrow_values import (
+    fixed_width,
+    is_image,
+    is_key,
+    is_metadata,
+    is_text,
+    python_values,
+)
 from data.sources.columns import choose_column
 from data.sources.compression import open_regular
-from data.sources.limits import BATCH_BYTES, MAX_BATCH_ROWS
+from data.sources.limits import BATCH_BYTES, MAX_BATCH_ROWS, MAX_GROUP_BYTES
 from data.sources.making import RecordMaker, SourceFile
+from data.sources.parquet_pages import PageChecker
 from data.sources.records import BadRecord, Record, bad_record
 from latentlake.errors import BadInputError
 
@@ -26,7 +36,8 @@ def read_parquet(source: SourceFile) -> Iterator[Record | BadRecord]:
 
     A row group that cannot be decoded costs its rows from the damage on; the others are read.
     Other columns are metadata, but for binary ones and vectors. In memory are a batch and, of each
-    column, the page that it is in, which its writer has chosen the size of.
+    column, the page that it is in, which its writer has chosen the size of; `parquet_pages` refuses
+    a row group with pages that claim more than they hold.
 
     Raises:
         BadInputError: a configured column is missing, or none is obvious for the text or image.
@@ -37,9 +48,9 @@ def read_parquet(source: SourceFile) -> Iterator[Record | BadRecord]:
         table = pq.ParquetFile(
             pa.PythonFile(handle, mode="r"), buffer_size=_READ_BUFFER_BYTES, pre_buffer=False
         )
-        reader = _TableReader(source, table)
-        for group in range(table.metadata.num_row_groups):
-            yield from reader.group(group)
+        with closing(_TableReader(source, table)) as reader:
+            for group in range(table.metadata.num_row_groups):
+                yield from reader.group(group)
 
 
 class _TableReader:
@@ -68,8 +79,23 @@ class _TableReader:
             for field in schema
             if field.name != self._payload
             and is_metadata(field.type)
+            and fixed_width(field.type) <= BATCH_BYTES
             and names.count(field.name) == 1
         ]
+        key = [self._key] if self._key is not None else []
+        self._columns = list(dict.fromkeys([self._payload, *key, *self._metadata]))
+        leaves = [table.schema.column(at) for at in range(len(table.schema))]
+        self._leaves = [
+            at
+            for at, leaf in enumerate(leaves)
+            if any(f"{leaf.path}.".startswith(f"{name}.") for name in self._columns)
+        ]
+        repeated = (at for at, leaf in enumerate(leaves) if leaf.max_repetition_level)
+        self._pages = PageChecker(source.path, repeated=frozenset(repeated))
+
+    def close(self) -> None:
+        """Close what was opened for looking at pages."""
+        self._pages.close()
 
     def group(self, group: int) -> Iterator[Record | BadRecord]:
         """Yield the rows of one row group."""
@@ -80,7 +106,7 @@ class _TableReader:
             for batch in self._batches(group):
                 yield from self._batch_records(batch, done + 1)
                 done += batch.num_rows
-        except (OSError, pa.ArrowException, ValueError, MemoryError) as error:
+        except (BadInputError, OSError, pa.ArrowException, ValueError, MemoryError) as error:
             lost = f"rows {max(first, done + 1)}-{end}"
             problem = BadInputError(f"row group {group + 1} is damaged: {error}")
             problem.__cause__ = error
@@ -88,18 +114,23 @@ class _TableReader:
         self._rows_before = end
 
     def _batches(self, group: int) -> Iterator[pa.RecordBatch]:
-        key = [self._key] if self._key is not None else []
-        columns = list(dict.fromkeys([self._payload, *key, *self._metadata]))
-        batches: Iterator[pa.RecordBatch] = self._table.iter_batches(
-            self._batch_rows(group), row_groups=[group], columns=columns, use_threads=False
-        )
-        return batches
+        rows = self._batch_rows(group, self._pages.largest_value(self._leaves))
+        total_bytes = 0
+        for batch in self._table.iter_batches(
+            rows, row_groups=[group], columns=self._columns, use_threads=False
+        ):
+            total_bytes += sum(one.nbytes for one in batch.columns if not is_dictionary(one.type))
+            if total_bytes > MAX_GROUP_BYTES:
+                raise BadInputError(f"it unpacks to more than {MAX_GROUP_BYTES} bytes")
+            yield batch
 
-    def _batch_rows(self, group: int) -> int:
+    def _batch_rows(self, group: int, largest: int) -> int:
         # The sizes of single columns would be closer, but Arrow ends the whole process
         # (std::terminate) where Python asks for a column's metadata and its statistics are damaged.
         found = self._table.metadata.row_group(group)
-        each = max(1, found.total_byte_size // max(1, found.num_rows))
+        schema = self._table.schema_arrow
+        fixed = sum(fixed_width(schema.field(name).type) for name in self._columns)
+        each = max(1, found.total_byte_size // max(1, found.num_rows), largest, fixed)
         return int(max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // each)))
 
     def _batch_records(self, batch: pa.RecordBatch, first: int) -> Iterator[Record | BadRecord]:
