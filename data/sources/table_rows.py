@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from data.sources.arrow_values import is_image, is_key, is_metadata, is_text, python_values
+from data.sources.arrow_values import (
+    fixed_width,
+    is_image,
+    is_key,
+    is_metadata,
+    is_text,
+    python_values,
+)
 from data.sources.columns import choose_column
-from data.sources.limits import MAX_BATCH_ROWS
+from data.sources.limits import BATCH_BYTES, MAX_BATCH_ROWS
 from data.sources.making import RecordMaker, SourceFile
 from data.sources.vector_values import is_vector, may_be_vector, vector_payloads
 
@@ -47,6 +54,7 @@ class TableRows:
             for field in schema
             if field.name != self._payload
             and is_metadata(field.type)
+            and fixed_width(field.type) <= BATCH_BYTES
             and names.count(field.name) == 1
         ]
         key = [self._key] if self._key is not None else []

@@ -99,7 +99,7 @@ def build(name: str, folder: Path, **changes: Any) -> EncoderSpec:
     if not lazy.trainable:
         return spec
     folder.mkdir()
-    lazy.load_type().train(iter(items(lazy.modality, 60)), options, folder, lambda *_: None)
+    lazy.load_type().train(iter(items(lazy.modality_with(options), 60)), options, folder, lambda *_: None)
     return replace(spec, artefact=str(folder))
 
 
