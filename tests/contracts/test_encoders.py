@@ -99,7 +99,8 @@ def build(name: str, folder: Path, **changes: Any) -> EncoderSpec:
     if not lazy.trainable:
         return spec
     folder.mkdir()
-    lazy.load_type().train(iter(items(lazy.modality_with(options), 60)), options, folder, lambda *_: None)
+    contents = iter(items(lazy.modality_with(options), 60))
+    lazy.load_type().train(contents, options, folder, lambda *_: None)
     return replace(spec, artefact=str(folder))
 
 
