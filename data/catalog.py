@@ -53,7 +53,7 @@ class SpaceRow:
         encoder: the registered encoder's name.
         options: its options as canonical JSON.
         recipe: the encoder's code and weight versions when the space was made.
-        modality: "image" or "text" as its items are, "word" where it is a vocabulary.
+        modality: "image", "text" or "vector" as its items are, "word" where it is a vocabulary.
         artefact: the trained model's folder under the root, or None.
     """
 

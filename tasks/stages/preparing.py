@@ -6,9 +6,9 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from data.images import decode_image
 from latentlake.errors import BadInputError
 from tasks.stages.budget import budget_of
+from tasks.stages.contents import item_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,8 +79,11 @@ def _work_of(encoder: Encoder[Any, Any]) -> Work:
     min_side: int | None = getattr(encoder, "min_side", None)
     prepare_all = getattr(encoder, "prepare_all", None)
 
+    def read(load: Load) -> Any:
+        return item_of(load(), min_side)
+
     def work(loads: Sequence[Load]) -> list[Any]:
-        items = [_tried(_item, load, min_side) for load in loads]
+        items = [_tried(read, load) for load in loads]
         good = [item for item in items if not isinstance(item, BadInputError)]
         made = iter(
             prepare_all(good) if prepare_all else [_tried(encoder.prepare, g) for g in good]
@@ -88,11 +91,6 @@ def _work_of(encoder: Encoder[Any, Any]) -> Work:
         return [item if isinstance(item, BadInputError) else next(made) for item in items]
 
     return work
-
-
-def _item(load: Load, min_side: int | None) -> Any:
-    payload = load()
-    return decode_image(payload, min_side) if isinstance(payload, bytes) else payload
 
 
 def _tried(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -20,24 +20,13 @@ from data.vectors import vectors_of
 from latentlake.errors import QueryError
 from models.encoders.tokens import tokenise
 from models.types import normalised
+from tasks.stages.hits import WORD_HITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from data.catalog import SpaceRow
     from models.types import Matrix
-
-WORD_HITS: Final = pa.schema(
-    [
-        ("rank", pa.int64()),
-        ("similarity", pa.float32()),
-        ("word", pa.string()),
-        ("count", pa.int64()),
-        ("frequency_rank", pa.int64()),
-        ("content_id", pa.string()),
-    ]
-)
-"""One row a word; `count` and `frequency_rank` are those of the table `vocabulary`."""
 
 _BY_WORD: Final = "SELECT word, content_id FROM vocabulary WHERE space = $1 AND word IN $2"
 _BY_CONTENT: Final = "FROM vocabulary WHERE space = $1 AND content_id IN $2"
