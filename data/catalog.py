@@ -52,7 +52,7 @@ class SpaceRow:
         encoder: the registered encoder's name.
         options: its options as canonical JSON.
         recipe: the encoder's code and weight versions when the space was made.
-        modality: "image" or "text".
+        modality: "image", "text" or "vector".
         artefact: the trained model's folder under the root, or None.
     """
 

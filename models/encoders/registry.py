@@ -24,6 +24,7 @@ from models.encoders.adapters.source_code import code_digest
 from models.encoders.base import Encoder, EncoderOptions, EncoderSpec, EncoderType
 from models.encoders.options import (
     EfficientNetLiteOptions,
+    OwnVectorsOptions,
     SentenceFolderOptions,
     SentenceOptions,
     Word2VecOptions,
@@ -131,6 +132,13 @@ _BUILT_IN: Final[Mapping[str, LazyEncoder]] = {
             target="models.encoders.sentences:SentenceEncoder",
             modality=Modality.TEXT,
             options_type=SentenceFolderOptions,
+        ),
+        LazyEncoder(
+            name="vectors",
+            target="models.encoders.own_vectors:OwnVectors",
+            modality=Modality.VECTOR,
+            options_type=OwnVectorsOptions,
+            trainable=True,
         ),
         LazyEncoder(
             name="word2vec",

@@ -57,6 +57,7 @@ CHANGED: Mapping[str, dict[str, Any]] = {
     "torchvision:tiny_net": {"weights": "IMAGENET1K_V1"},
     "open_clip:Tiny-32": {"pretrained": "second"},
     f"python:{__name__}:histogram": {"version": "2"},
+    "vectors": {"model": "another"},
 }
 ADAPTED = ("timm:tiny_cnn", "torchvision:tiny_net", "open_clip:Tiny-32")
 """Models of families, by stand-ins for their libraries."""
@@ -83,7 +84,13 @@ def images(count: int) -> list[Image]:
 
 
 def items(modality: Modality, count: int) -> list[Any]:
-    return texts(count) if modality is Modality.TEXT else images(count)
+    match modality:
+        case Modality.TEXT:
+            return texts(count)
+        case Modality.IMAGE:
+            return images(count)
+        case Modality.VECTOR:
+            return list(np.random.default_rng(13).normal(size=(count, 9)).astype(np.float32))
 
 
 class Case(NamedTuple):
@@ -103,7 +110,8 @@ def build(name: str, folder: Path, **changes: Any) -> EncoderSpec:
     if not lazy.trainable:
         return spec
     folder.mkdir()
-    lazy.load_type().train(iter(texts(60)), options, folder, lambda *_: None)
+    contents = iter(items(lazy.modality_with(options), 60))
+    lazy.load_type().train(contents, options, folder, lambda *_: None)
     return replace(spec, artefact=str(folder))
 
 

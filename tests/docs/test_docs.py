@@ -184,10 +184,15 @@ def test_every_option_of_an_encoder_is_in_the_reference(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "heading"), [("images", "Files of images"), ("text", "Files of texts")]
+    ("kind", "heading"),
+    [
+        ("images", "Files of images"),
+        ("text", "Files of texts"),
+        ("vectors", "Files of vectors"),
+    ],
 )
 def test_every_extension_in_the_reference_is_read(
-    kind: Literal["images", "text"], heading: str
+    kind: Literal["images", "text", "vectors"], heading: str
 ) -> None:
     rows = rows_of(section("reference/images-and-texts.md", heading))
     extensions = [extension for row in rows for extension in row.split()]
