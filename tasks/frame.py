@@ -10,6 +10,7 @@ from data.lake import Lake
 from latentlake.errors import LatentlakeError
 from latentlake.settings import Settings, load_settings
 from tasks.stages.receipts import StageReceipt
+from tasks.stages.threads import own_threads
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -33,8 +34,9 @@ TASK_DEFAULTS: dict[str, Any] = {
 
 
 def open_lake(config: str) -> tuple[Lake, Settings]:
-    """Read the configuration and return the lake it names."""
+    """Read the configuration, hand out its threads, and return the lake it names."""
     settings = load_settings(config)
+    own_threads(settings.run.thread_count)
     return Lake(settings.root), settings
 
 

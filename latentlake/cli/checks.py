@@ -46,7 +46,7 @@ def check_all(config: Path | None) -> list[Check]:
     """Look at everything; a check that breaks is a finding itself."""
     checks: list[Check] = []
     for look in (_python, _libraries, _faiss, _torch, _openvino, _processor, _prefect):
-        checks += _guarded(look)
+        checks += guarded(look)
     return checks + list(_project(config))
 
 
@@ -58,7 +58,8 @@ def checks_table(checks: Sequence[Check]) -> pa.Table:
     return pa.Table.from_pylist([asdict(check) for check in checks], schema)
 
 
-def _guarded(look: Callable[[], Iterator[Check]]) -> list[Check]:
+def guarded(look: Callable[[], Iterator[Check]]) -> list[Check]:
+    """Return what a look finds; one that breaks is a finding itself."""
     try:
         return list(look())
     except Exception as error:  # noqa: BLE001  a doctor names what is broken and goes on

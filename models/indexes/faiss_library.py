@@ -118,7 +118,6 @@ def use_threads(threads: int) -> None:
     if threads < 1:
         raise ConfigError(f"FAISS needs at least 1 thread, not {threads}.")
     _Budget.wanted = threads
-    library()
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from models.indexes.exact import exact_search
 from models.types import Matrix, Metric
 from tasks.stages.indexing import stored_index
 from tasks.stages.spaces import known_space, live_encoder
+from tasks.stages.threads import own_threads
 
 if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
@@ -104,6 +105,7 @@ def search(
     """
     if query.k < 1:
         raise QueryError(f"k is {query.k}: ask for at least one item.")
+    own_threads(settings.run.thread_count)
     snapshot = snapshot or lake.snapshot()
     with connect(lake, snapshot) as connection:
         try:

@@ -21,10 +21,15 @@ if TYPE_CHECKING:
 _MARKS: Final = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 
 
-@click.command(epilog=examples("latentlake doctor", "latentlake doctor --format json"))
+@click.command(epilog=examples("latentlake doctor", "latentlake doctor --bench"))
 @config_option
+@click.option(
+    "--bench",
+    is_flag=True,
+    help="Also measure how fast this machine is.",
+)
 @output_options
-def doctor(config: Path | None, output: Output) -> None:
+def doctor(config: Path | None, bench: bool, output: Output) -> None:
     """Check the installation, the machine and the project.
 
     Each line is ok, warn or fail, with what to do about it. Works outside a project, too. Exits 1
@@ -33,6 +38,11 @@ def doctor(config: Path | None, output: Output) -> None:
     from latentlake.cli.checks import check_all, checks_table
 
     checks = check_all(config)
+    if bench:
+        from latentlake.cli.speeds import measure_all
+
+        click.echo("Measuring, half a minute...", err=True)
+        checks += measure_all()
     if output.format_name == "table":
         output.write_text(_text(checks))
     else:
