@@ -47,7 +47,9 @@ def test_a_promotion_that_is_killed_anywhere_ends_as_if_nothing_had_been(
     # The first "spaces to commit" is that of the new version, the second that of its promotion.
     ended = forks.run(Attempt(str(project.folder), "spaces to commit", count=2))
     assert ended.was_killed, ended.errors
-    for point in dict.fromkeys(p for p in points[begins:] if not p.endswith(("written", "to commit"))):
+    for point in dict.fromkeys(
+        p for p in points[begins:] if not p.endswith(("written", "to commit"))
+    ):
         number = project.lake.snapshot().number
         check_snapshot(project.lake, number)
         assert current_dim(project.lake) == (12 if number == 3 else 8)
