@@ -43,9 +43,13 @@ from scale_sources import make_images, make_texts, write_texts
 from data.lake import Lake
 from data.shards import Rejected, ShardReceipt
 from latentlake.settings import load_settings
+from tasks.parameters import ALL_REPORTS
 from tasks.stages.embedding import commit_embedding, encode_group
+from tasks.stages.indexing import index_space
 from tasks.stages.ingesting import ingest_source
+from tasks.stages.neighbours import link_neighbours
 from tasks.stages.planning import plan_embedding
+from tasks.stages.reporting import report_space
 from tasks.stages.runs import begin_run, finish_run
 from tasks.stages.spaces import find_space, make_space
 
@@ -54,7 +58,8 @@ if TYPE_CHECKING:
 
     from tasks.stages.receipts import StageReceipt
 
-STAGES = ("ingest", "train", "embed", "commit", "no news", "news")
+RESULTS_OF = ("index", "graph", "duplicates", "clusters", "anomalies")
+STAGES = ("ingest", "train", "embed", "commit", *RESULTS_OF, "no news", "news")
 HELD_TO = ("ingest", "embed", "commit")
 NEWS = 10_000
 RESULTS = Path(__file__).parent / "results" / "scale.json"
@@ -86,7 +91,7 @@ class Measured:
 
 def run_stage(stage: str, folder: Path) -> dict[str, float]:
     """Run one stage and return its figures."""
-    _warm_up()
+    _warm_up(stage)
     baseline = _status("VmRSS")
     cpu, began = time.process_time(), time.monotonic()
     _WORK[stage](folder)
@@ -98,9 +103,16 @@ def run_stage(stage: str, folder: Path) -> dict[str, float]:
     }
 
 
-def _warm_up() -> None:
+def _warm_up(stage: str) -> None:
     """Import what every run of the stages imports, whatever the size."""
     from models.encoders import word2vec  # noqa: F401
+
+    if stage in RESULTS_OF:
+        from sklearn.feature_extraction import text  # noqa: F401
+
+        from models.indexes.faiss_library import library
+
+        library()
 
 
 def _ingest(folder: Path) -> StageReceipt:
@@ -156,11 +168,28 @@ def _whole(folder: Path) -> None:
     finish_run(lake, settings, run, receipts)
 
 
+def _derived(stage: str) -> Callable[[Path], StageReceipt]:
+    """Return what derives one result of the space from its vectors."""
+
+    def derive(folder: Path) -> StageReceipt:
+        settings = load_settings(folder / "latentlake.toml")
+        lake = Lake(settings.root)
+        if stage == "index":
+            return index_space(lake, settings, "words", "run")
+        if stage == "graph":
+            return link_neighbours(lake, settings, "words", "run")
+        assert stage in ALL_REPORTS  # noqa: S101
+        return report_space(lake, settings, "words", stage, "run")
+
+    return derive
+
+
 _WORK: dict[str, Callable[[Path], Any]] = {
     "ingest": _ingest,
     "train": _train,
     "embed": _embed,
     "commit": _commit,
+    **{stage: _derived(stage) for stage in RESULTS_OF},
     "no news": _whole,
     "news": _whole,
 }

@@ -52,7 +52,7 @@ class SpaceRow:
         encoder: the registered encoder's name.
         options: its options as canonical JSON.
         recipe: the encoder's code and weight versions when the space was made.
-        modality: "image" or "text".
+        modality: "image", "text" or "vector".
         artefact: the trained model's folder under the root, or None.
         key: what its rows in the tables of results are filed under.
         is_current: whether it is what readers see under the space's name.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -18,7 +18,6 @@ from pydantic import (
     Field,
     PositiveInt,
     PrivateAttr,
-    StringConstraints,
     ValidationError,
     model_validator,
 )
@@ -26,12 +25,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from latentlake.errors import ConfigError, nearest_hint
 from latentlake.limits import LimitSettings
+from latentlake.source_settings import Name, SourceSettings
 
 CONFIG_NAME = "latentlake.toml"
 ENVIRONMENT_PREFIX = "LATENTLAKE_"
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
-"""Names become table names and folders: lower-case letters, digits and underscores."""
 
 
 class _Table(BaseModel):
@@ -46,32 +43,14 @@ class LakeSettings(_Table):
     )
 
 
-class SourceSettings(_Table):
-    """One configured place of items."""
-
-    name: Name = Field(description="What the source is called in every table.")
-    kind: Literal["images", "text"] = Field(description="What its items are.")
-    uri: str = Field(
-        description="A folder (any nesting), a glob, or a file: tar (WebDataset), Parquet, CSV, "
-        "JSONL, plain text; .gz and .zst too. Relative to latentlake.toml, or an s3:// URL."
-    )
-    text: str | None = Field(None, description="The column or JSON key that holds the text.")
-    image: str | None = Field(None, description="The Parquet column that holds the image's bytes.")
-    key: str | None = Field(None, description="The column or JSON key that names an item.")
-    lines: bool = Field(
-        default=True, description="Plain text files: an item a line (true) or a file (false)."
-    )
-    encoding: str = Field("utf-8", description="The encoding of text files.")
-
-
 class DuplicateSettings(_Table):
     """What counts as a near-duplicate."""
 
     threshold: float | None = Field(
         None,
-        gt=0,
-        le=1,
-        description="The least similarity of two near-duplicates; default .9 (images), .98 (text).",
+        allow_inf_nan=False,
+        description="The least similarity of two near-duplicates, in the space's metric; default "
+        "for cosines .9 (images), .98 (text, vectors), for other metrics none.",
     )
     keep: str = Field(
         "width*height desc, text_length desc, size_bytes desc, uri asc",
@@ -176,7 +155,8 @@ class Settings(BaseSettings):
                     raise ValueError(message)
             kinds = {known[name].kind for name in space.sources}
             if len(kinds) > 1:
-                message = f"space '{space.name}' mixes sources of images and of text"
+                mixed = " and of ".join(sorted(kinds))
+                message = f"space '{space.name}' mixes sources of {mixed}"
                 raise ValueError(message)
         return self
 

@@ -72,7 +72,7 @@ class Encoder(Protocol[Item_contra, Prepared]):
         """Bring one item into the engine's form.
 
         Args:
-            item: an `Image` (height, width, 3) uint8 RGB, or a `str`.
+            item: an `Image` (height, width, 3) uint8 RGB, a `str`, or a vector (dim,) float32.
 
         Raises:
             EncodeError: this encoder has no vector for the item.
@@ -85,6 +85,18 @@ class Encoder(Protocol[Item_contra, Prepared]):
 
     def describe(self) -> dict[str, Any]:
         """Return what the shard footer says of this encoder: options, weights' hash, libraries."""
+        ...
+
+
+class ReadsQueries(Protocol):
+    """What an encoder of images also is where words can be looked for among its vectors."""
+
+    def encode_query(self, text: str) -> Matrix:
+        """Return the vector of some words, (1, dim) float32, in the space of the images.
+
+        Raises:
+            EncodeError: there are no words.
+        """
         ...
 
 
@@ -102,12 +114,12 @@ class EncoderType(Protocol):
     @classmethod
     def train(
         cls,
-        texts: Iterable[str],
+        contents: Iterable[Any],
         options: EncoderOptions,
         artefact: Path,
         progress: Callable[[str, float], None],
     ) -> None:
-        """Train on a stream of texts and write the model into the empty folder `artefact`.
+        """Train on a stream of texts or vectors and write into the empty folder `artefact`.
 
         Only called where `trainable` is true. `progress` takes a step's name and the fraction done.
         """
@@ -122,7 +134,7 @@ class Pretrained:
     @classmethod
     def train(
         cls,
-        texts: Iterable[str],  # noqa: ARG003 - the protocol's signature
+        contents: Iterable[Any],  # noqa: ARG003 - the protocol's signature
         options: EncoderOptions,  # noqa: ARG003
         artefact: Path,  # noqa: ARG003
         progress: Callable[[str, float], None],  # noqa: ARG003

@@ -96,6 +96,20 @@ class SentenceFolderOptions(SentenceOptions):
     path: str
 
 
+class OwnVectorsOptions(EncoderOptions):
+    """Options of `vectors`.
+
+    Attributes:
+        dim: the length that vectors must have; by default the one that most of them have.
+        metric: how their model means nearness to be measured.
+        model: what made them, in your own words; another text is another space.
+    """
+
+    dim: PositiveInt | None = Field(default=None, le=65_536)
+    metric: Literal["cosine", "inner_product", "l2"] = "cosine"
+    model: str = ""
+
+
 def read_options(encoder: str, options_type: type[OptionsT], given: Mapping[str, Any]) -> OptionsT:
     """Check what a user wrote as an encoder's options.
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.images import decode_image
 from data.shards import (
     Rejected,
     ShardReceipt,
@@ -25,7 +24,7 @@ from data.undo import whole_or_undone
 from latentlake.errors import BadInputError, EncodeError, SpaceMismatchError
 from latentlake.progress import report_progress
 from tasks.stages.budget import budget_of
-from tasks.stages.contents import ContentGoneError, ContentReader
+from tasks.stages.contents import ContentGoneError, ContentReader, item_of
 from tasks.stages.planning import planned_refs, work_folder
 from tasks.stages.receipts import StageReceipt
 from tasks.stages.refusals import settle_refusals
@@ -202,9 +201,7 @@ def _prepared(
 
     def work(load: Load) -> Any:
         try:
-            payload = load()
-            item = decode_image(payload, min_side) if isinstance(payload, bytes) else payload
-            return encoder.prepare(item)
+            return encoder.prepare(item_of(load(), min_side))
         except BadInputError as error:
             return error
 

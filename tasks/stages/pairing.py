@@ -37,12 +37,12 @@ _REVISION = 1
 
 
 def pair_contents(
-    lake: Lake, space: SpaceRow, vectors: ShardVectors, threshold: float, run_id: str
+    lake: Lake, space: SpaceRow, vectors: ShardVectors, threshold: float | None, run_id: str
 ) -> tuple[StageReceipt, Pairs | None]:
     """Bring the space's pairs up to date, and return them if they have changed.
 
     Only contents that were not there last time are searched for: the table `paired` knows which
-    those are. A pair of a content that has gone goes with it.
+    those are. A pair of a content that has gone goes with it. Without a threshold there are none.
     """
     name = space.key
     step = BuildStep("pairs", space, {"threshold": threshold, "revision": _REVISION})
@@ -67,9 +67,9 @@ def pair_contents(
 
 
 def _found(
-    lake: Lake, space: SpaceRow, vectors: ShardVectors, threshold: float, rows: np.ndarray
+    lake: Lake, space: SpaceRow, vectors: ShardVectors, threshold: float | None, rows: np.ndarray
 ) -> Pairs:
-    if rows.size == 0:
+    if rows.size == 0 or threshold is None:
         return _no_pairs()
     metric = Metric(space.id.metric)
     index = index_over(lake, space, vectors)

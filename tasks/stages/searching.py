@@ -1,4 +1,4 @@
-"""Search: the items nearest to a text, an image or an item of the lake, as of its last snapshot.
+"""Search: the items nearest to a text, image, vector or item of the lake, as of its last snapshot.
 
 What a user gives is a value or, for `where`, one expression that DuckDB parses by itself, on a
 connection that reads the lake and nothing else; it never becomes part of a statement of ours.
@@ -7,27 +7,30 @@ connection that reads the lake and nothing else; it never becomes part of a stat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.catalog import SpaceRow, connect, current_spaces
+from data.catalog import SpaceRow, connect
 from data.images import decode_image
 from data.shards import shard_paths
 from data.vectors import open_vectors, vectors_of
 from latentlake.errors import BadInputError, QueryError, SpaceMismatchError
 from models.indexes.exact import exact_search
 from models.types import Matrix, Metric
+from tasks.stages.choosing import space_to_search
 from tasks.stages.indexing import stored_index
-from tasks.stages.spaces import known_space, live_encoder
+from tasks.stages.spaces import live_encoder
 from tasks.stages.threads import own_threads
 
 if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
     from latentlake.settings import Settings
+    from models.encoders.base import ReadsQueries
 
 HITS: Final = pa.schema(
     [
@@ -51,19 +54,22 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """What is looked for: exactly one of text, image and item.
+    """What is looked for: exactly one of text, image, vector and item.
 
     Attributes:
         text: words.
         image: the bytes of a picture.
+        vector: (dim,) float32, as the space's source has them: before any reduction.
         item: an item's id or URI; its own content is no answer.
-        space: where to look; by default the only space of the query's modality.
+        space: where to look; by default the only space of the query's modality, and for text
+            where there is none, the only space of images that reads words.
         k: how many contents to return.
         where: an SQL expression over the columns of `items` that a shown item satisfies.
     """
 
     text: str | None = None
     image: bytes | None = None
+    vector: npt.NDArray[np.float32] | None = None
     item: str | None = None
     space: str | None = None
     k: int = 10
@@ -134,9 +140,9 @@ class _Search:
     connection: duckdb.DuckDBPyConnection
 
     def answer(self, query: SearchQuery) -> SearchResult:
-        given = (query.text, query.image, query.item)
+        given = (query.text, query.image, query.vector, query.item)
         if sum(part is not None for part in given) != 1:
-            raise QueryError("look for one thing: some words, an image or an item.")
+            raise QueryError("look for one thing: some words, an image, a vector or an item.")
         item = None if query.item is None else self._item(query.item)
         space = self._space(query, item)
         vector = self._encoded(query, space) if item is None else self._stored(space, item)
@@ -165,23 +171,9 @@ class _Search:
         return rows[0]
 
     def _space(self, query: SearchQuery, item: Row | None) -> SpaceRow:
-        modality = "text" if query.text is not None else "image"
-        if item is not None:
-            modality = item["modality"]
-        if query.space is not None:
-            space = known_space(self.lake, query.space, self.snapshot)
-            if space.modality != modality:
-                raise QueryError(f"space '{query.space}' holds {space.modality}s, not {modality}s.")
-            return space
-        spaces = current_spaces(self.lake, self.snapshot)
-        fitting = [space for space in spaces.values() if space.modality == modality]
-        if len(fitting) > 1:
-            listed = ", ".join(space.id.name for space in fitting)
-            raise QueryError(f"several spaces hold {modality}s; name one of them: {listed}.")
-        if not fitting:
-            listed = ", ".join(f"{s.id.name} ({s.modality}s)" for s in spaces.values())
-            raise QueryError(f"the lake has no space of {modality}s, only: {listed or 'nothing'}.")
-        return fitting[0]
+        modality = _modality_of(query) if item is None else str(item["modality"])
+        words = query.text is not None
+        return space_to_search(self.lake, self.snapshot, query.space, modality, words=words)
 
     def _encoded(self, query: SearchQuery, space: SpaceRow) -> Matrix:
         """Encode the query, (1, dim) float32, with the very model that made the space."""
@@ -191,10 +183,12 @@ class _Search:
                 space.id.name, space.id.fingerprint, encoder.fingerprint, "the lake's space"
             )
         try:
-            payload = query.text if query.image is None else decode_image(query.image)
-            vector: Matrix = encoder.encode([encoder.prepare(payload)])
+            if query.text is not None and space.modality == "image":
+                words: Matrix = cast("ReadsQueries", encoder).encode_query(query.text)
+                return words
+            vector: Matrix = encoder.encode([encoder.prepare(_item_of(query))])
         except BadInputError as error:
-            what = "this image" if query.text is None else f"'{query.text}'"
+            what = f"this {_modality_of(query)}" if query.text is None else f"'{query.text}'"
             raise QueryError(f"cannot look for {what}: {error}") from error
         return vector
 
@@ -274,6 +268,19 @@ class _Search:
     def _rows(self, sql: str, value: str) -> list[Row]:
         rows: list[Row] = self.connection.sql(sql, params=[value]).to_arrow_table().to_pylist()
         return rows
+
+
+def _item_of(query: SearchQuery) -> Any:
+    """Return what is looked for as an encoder takes it."""
+    if query.image is not None:
+        return decode_image(query.image)
+    return query.vector if query.text is None else query.text
+
+
+def _modality_of(query: SearchQuery) -> str:
+    if query.vector is not None:
+        return "vector"
+    return "text" if query.text is not None else "image"
 
 
 def _ordered(items: duckdb.DuckDBPyRelation) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,18 +16,29 @@ from data.lake import Lake, Snapshot, table_of
 from data.shards import shard_paths
 from data.stores.copies import cache_folder
 from data.vectors import ShardVectors, open_vectors
-from latentlake.errors import ConfigError, QueryError, SpaceMismatchError, nearest_hint
+from latentlake.errors import (
+    BadInputError,
+    ConfigError,
+    QueryError,
+    SpaceMismatchError,
+    nearest_hint,
+)
 from latentlake.progress import report_progress
 from models.encoders.base import EncoderSpec
 from models.encoders.registry import find_encoder, load_encoder, parse_options
+from models.types import Modality
 from tasks.stages.budget import working_on
-from tasks.stages.contents import ContentGoneError, ContentReader, refs_of, view_first_places
+from tasks.stages.contents import ContentReader, item_of, refs_of, view_first_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from latentlake.settings import Settings, SpaceSettings
     from models.encoders.base import Encoder
+
+
+_KINDS: Final = {Modality.IMAGE: "images", Modality.TEXT: "text", Modality.VECTOR: "vectors"}
+"""The kind of source that holds items of a modality."""
 
 
 def canonical_options(space: SpaceSettings) -> str:
@@ -82,9 +93,10 @@ def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceR
     configured = settings.space(name)
     entry = find_encoder(configured.encoder)
     kind = settings.source(configured.sources[0]).kind
-    if (entry.modality == "image") != (kind == "images"):
+    modality = entry.modality_with(parse_options(configured.encoder, configured.options))
+    if kind != _KINDS[modality]:
         raise ConfigError(
-            f"space '{name}': encoder '{configured.encoder}' takes {entry.modality}s, "
+            f"space '{name}': encoder '{configured.encoder}' takes {modality}s, "
             f"its sources hold {kind}."
         )
     options = canonical_options(configured)
@@ -226,13 +238,13 @@ _opened: dict[Any, ShardVectors] = {}
 
 
 def _train(lake: Lake, settings: Settings, name: str) -> str:
-    """Train a space's encoder on its sources' present texts; return the model's folder."""
+    """Train a space's encoder on what its sources hold now; return the model's folder."""
     configured = settings.space(name)
     encoder_type = find_encoder(configured.encoder).load_type()
     options = _with_places(settings, configured.options)
     with lake.store.scratch(f"models/{name}/_training") as work:
         encoder_type.train(
-            _texts(lake, settings, name),
+            _contents(lake, settings, name),
             parse_options(configured.encoder, options),
             work,
             lambda step, done: report_progress(f"train {name}: {step}", int(100 * done), 100, "%"),
@@ -244,18 +256,17 @@ def _train(lake: Lake, settings: Settings, name: str) -> str:
     return final
 
 
-def _texts(lake: Lake, settings: Settings, name: str) -> Iterator[str]:
+def _contents(lake: Lake, settings: Settings, name: str) -> Iterator[Any]:
+    """Yield the contents of a space's sources, as an encoder takes them, in order of place."""
     reader = ContentReader(settings)
     with working_on(lake, settings, f"train-{name}") as work:
         view_first_places(work, lake, settings.space(name).sources)
         for batch in work.stream("FROM first_places ORDER BY source, file, position, key"):
             for _, load in reader.payloads(list(refs_of(batch))):
                 try:
-                    payload = load()
-                except ContentGoneError:  # the next ingest sorts it out; trained on the rest
+                    yield item_of(load())
+                except BadInputError:  # gone since (the next ingest sorts it out), or no picture
                     continue
-                if isinstance(payload, str):
-                    yield payload
 
 
 def _spec(
@@ -288,7 +299,7 @@ def _recipe(settings: Settings, space: SpaceSettings) -> str:
     if path is None or entry.trainable:
         return entry.recipe()
     folder = Path(settings.resolve(str(path)))
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    files = sorted(file for file in (folder, *folder.rglob("*")) if file.is_file())
     stamps = [(str(file.relative_to(folder)), *_stamp(file)) for file in files]
     return f"{entry.recipe()} files={content_id(json.dumps(stamps))[:16]}"
 

@@ -48,6 +48,7 @@ CHANGED: Mapping[str, dict[str, Any]] = {
     "minilm": {"prompt": "query: "},
     "sentence-transformers": {"windows": True},
     "efficientnet-lite0": {"precision": "float32"},
+    "vectors": {"model": "another"},
 }
 
 SYLLABLES = ("ka", "ro", "mi", "tu", "le", "sa", "no", "vi")
@@ -72,7 +73,13 @@ def images(count: int) -> list[Image]:
 
 
 def items(modality: Modality, count: int) -> list[Any]:
-    return texts(count) if modality is Modality.TEXT else images(count)
+    match modality:
+        case Modality.TEXT:
+            return texts(count)
+        case Modality.IMAGE:
+            return images(count)
+        case Modality.VECTOR:
+            return list(np.random.default_rng(13).normal(size=(count, 9)).astype(np.float32))
 
 
 class Case(NamedTuple):
@@ -92,7 +99,8 @@ def build(name: str, folder: Path, **changes: Any) -> EncoderSpec:
     if not lazy.trainable:
         return spec
     folder.mkdir()
-    lazy.load_type().train(iter(texts(60)), options, folder, lambda *_: None)
+    contents = iter(items(lazy.modality_with(options), 60))
+    lazy.load_type().train(contents, options, folder, lambda *_: None)
     return replace(spec, artefact=str(folder))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from data.images import decode_image
 from data.shards import embedded_ids, shard_paths
-from tasks.stages import embedding
+from tasks.stages import contents, embedding
 from tasks.stages.embedding import commit_embedding, encode_group
 from tasks.stages.planning import plan_embedding
 from tasks.stages.spaces import (
@@ -224,7 +224,7 @@ def test_large_photos_are_decoded_no_larger_than_the_encoder_needs(
         asked.append(min_side)
         return decode_image(payload, min_side)
 
-    monkeypatch.setattr(embedding, "decode_image", decode)
+    monkeypatch.setattr(contents, "decode_image", decode)
     config = project.folder / "latentlake.toml"
     space = '\n[[spaces]]\nname = "cnn"\nencoder = "efficientnet-lite0"\nsources = ["photos"]\n'
     config.write_text(config.read_text("utf-8") + space, encoding="utf-8")
