@@ -16,6 +16,7 @@ from data.lake import Lake, Snapshot, table_of
 from data.shards import shard_paths
 from data.stores.copies import cache_folder
 from data.vectors import ShardVectors, open_vectors
+from data.version_names import named_version
 from latentlake.errors import (
     BadInputError,
     ConfigError,
@@ -122,7 +123,7 @@ def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceR
         for old in lake.read("spaces", where=(pc.field("space") == name) & ~same).to_pylist()
     ]
     lake.upsert("spaces", table_of("spaces", [row, *others]), run_id)
-    return exact_version(lake, name, encoder.fingerprint)
+    return named_version(space_versions(lake), f"{name}@{encoder.fingerprint}")
 
 
 def _placed(lake: Lake, name: str, fingerprint: str) -> dict[str, Any]:
@@ -137,18 +138,6 @@ def _placed(lake: Lake, name: str, fingerprint: str) -> dict[str, Any]:
     return {"key": key, "is_current": is_current, "is_waiting": not is_current}
 
 
-def exact_version(lake: Lake, name: str, fingerprint: str) -> SpaceRow:
-    """Return a version by its whole fingerprint.
-
-    Raises:
-        KeyError: there is none.
-    """
-    for space in space_versions(lake, name):
-        if space.id.fingerprint == fingerprint:
-            return space
-    raise KeyError(fingerprint)
-
-
 def require_space(lake: Lake, settings: Settings, name: str) -> SpaceRow:
     """Return the lake's space that fits the configuration, or the very version that is named.
 
@@ -156,9 +145,8 @@ def require_space(lake: Lake, settings: Settings, name: str) -> SpaceRow:
         SpaceMismatchError: the lake's space of this name was made by another encoder or version.
         QueryError: there is no space of this name yet.
     """
-    name, _, fingerprint = name.partition("@")
-    if fingerprint:
-        return exact_version(lake, name, fingerprint)
+    if "@" in name:
+        return named_version(space_versions(lake), name)
     found = find_space(lake, settings, name)
     if found is None:
         held = known_space(lake, name)

@@ -161,7 +161,7 @@ def test_another_encoder_version_makes_a_space_beside_the_old_one(project: Proje
     with pytest.raises(SpaceMismatchError, match=old.id.fingerprint):
         index_space(project.lake, project.settings, "words", "run")
     project.embed("words")
-    with pytest.raises(LakeError, match="graph is not of these vectors. 'latentlake graph'"):
+    with pytest.raises(LakeError, match="neighbour graph is not of these vectors"):
         report_space(project.lake, project.settings, "words", "anomalies", "run")
     # A graph of the old version's under the new one's key is refused, and the refusal names both.
     new = next(v for v in space_versions(project.lake, "words") if v.is_waiting)
