@@ -167,7 +167,15 @@ def _encode(
     rejected: list[Rejected] = []
     vectors = np.empty((planned, encoder.dim), np.float32)
     cut_before: int = getattr(encoder, "truncated", 0)
-    batch: list[Any] = []
+    batch: list[tuple[str, Any]] = []
+
+    def encode() -> None:
+        encoded, rows, refused = _encode_batch(encoder, batch)
+        vectors[len(ids) : len(ids) + len(encoded)] = rows
+        ids.extend(encoded)
+        rejected.extend(refused)
+        batch.clear()
+
     for ref, prepared in _prepared(encoder, settings, payloads, 4 * size):
         progress.advance()
         if isinstance(prepared, ContentGoneError):
@@ -175,19 +183,41 @@ def _encode(
             continue
         taken.append(ref.content_id)
         if isinstance(prepared, BadInputError):
-            stage = "encode" if isinstance(prepared, EncodeError) else "decode"
-            error = type(prepared).__name__
-            rejected.append(Rejected(ref.content_id, stage, error, str(prepared)))
+            rejected.append(_rejected(ref.content_id, prepared))
             continue
-        ids.append(ref.content_id)
-        batch.append(prepared)
+        batch.append((ref.content_id, prepared))
         if len(batch) == size:
-            vectors[len(ids) - size : len(ids)] = encoder.encode(batch)
-            batch = []
+            encode()
     if batch:
-        vectors[len(ids) - len(batch) : len(ids)] = encoder.encode(batch)
+        encode()
     cut = getattr(encoder, "truncated", 0) - cut_before
     return _Encoded(ids, taken, vectors[: len(ids)], rejected, cut)
+
+
+def _encode_batch(
+    encoder: Encoder[Any, Any], batch: list[tuple[str, Any]]
+) -> tuple[list[str], Matrix, list[Rejected]]:
+    """Encode a batch of contents; one that the encoder refuses does not take others with it.
+
+    A batch that fails is halved until the ones at fault are alone.
+
+    Returns:
+        The contents that have a vector, their vectors, and the others.
+    """
+    ids = [content for content, _ in batch]
+    try:
+        return ids, encoder.encode([prepared for _, prepared in batch]), []
+    except EncodeError as error:
+        if len(batch) == 1:
+            return [], np.empty((0, encoder.dim), np.float32), [_rejected(ids[0], error)]
+    half = len(batch) // 2
+    first, second = (_encode_batch(encoder, part) for part in (batch[:half], batch[half:]))
+    return first[0] + second[0], np.concatenate([first[1], second[1]]), first[2] + second[2]
+
+
+def _rejected(content: str, error: BadInputError) -> Rejected:
+    stage = "encode" if isinstance(error, EncodeError) else "decode"
+    return Rejected(content, stage, type(error).__name__, str(error))
 
 
 def _prepared(

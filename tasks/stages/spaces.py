@@ -171,8 +171,17 @@ def retrain_space(lake: Lake, settings: Settings, name: str, run_id: str) -> Spa
 
 
 def live_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any, Any]:
-    """Return the space's encoder, loaded once a process."""
-    return load_encoder(_spec(lake, settings, space.encoder, space.options, space.artefact))
+    """Return the space's encoder, loaded once a process.
+
+    Raises:
+        SpaceMismatchError: it is another model than the one that made the space.
+    """
+    encoder = load_encoder(_spec(lake, settings, space.encoder, space.options, space.artefact))
+    if encoder.fingerprint != space.id.fingerprint:
+        raise SpaceMismatchError(
+            space.id.name, space.id.fingerprint, encoder.fingerprint, "the lake's space"
+        )
+    return encoder
 
 
 def known_space(lake: Lake, name: str, snapshot: Snapshot | None = None) -> SpaceRow:
