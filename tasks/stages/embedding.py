@@ -21,7 +21,7 @@ from data.shards import (
     write_shard,
 )
 from data.undo import whole_or_undone
-from latentlake.errors import BadInputError, EncodeError
+from latentlake.errors import BadInputError, EncodeError, SpaceMismatchError
 from latentlake.progress import report_progress
 from tasks.stages.budget import budget_of
 from tasks.stages.contents import ContentGoneError, ContentReader, item_of
@@ -53,13 +53,13 @@ def encode_group(
     """
     folder = lake.store.address(space.id.folder)
     reader = ContentReader(settings)
-    progress = _Progress(f"embed {space.id.name}", group.rows)
+    progress = _Progress(f"embed {space.label}", group.rows)
     receipts = []
     for at, name in enumerate(group.shards, group.first):
         receipt = finished_shard(f"{folder}/{name}", space.id)
         if receipt is None:
             refs = planned_refs(lake, group.plan, at)
-            encoder = live_encoder(lake, settings, space)
+            encoder = _own_encoder(lake, settings, space)
             encoded = _encode(encoder, settings, reader.payloads(refs), len(refs), progress)
             if not encoded.taken:
                 continue
@@ -78,6 +78,20 @@ def encode_group(
     return tuple(receipts)
 
 
+def _own_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any, Any]:
+    """Return the encoder that made the version.
+
+    Raises:
+        SpaceMismatchError: its weights or code have changed since.
+    """
+    encoder = live_encoder(lake, settings, space)
+    if encoder.fingerprint != space.id.fingerprint:
+        raise SpaceMismatchError(
+            space.id.name, space.id.fingerprint, encoder.fingerprint, "the version in the lake"
+        )
+    return encoder
+
+
 def commit_embedding(
     lake: Lake, space: SpaceRow, plan: EmbedPlan, receipts: Iterable[ShardReceipt], run_id: str
 ) -> StageReceipt:
@@ -86,7 +100,7 @@ def commit_embedding(
     receipts = tuple(receipts)
     rejected = [bad for receipt in receipts for bad in receipt.rejected]
     # Half of it would change the next plan, and with it every shard's name.
-    with whole_or_undone(lake, f"embed {space.id.name}") if receipts else nullcontext():
+    with whole_or_undone(lake, f"embed {space.label}") if receipts else nullcontext():
         settled = settle_refusals(lake, space, rejected, run_id)
         fresh = register_shards(lake, space.id, receipts, run_id)
     # Where all were rejected the quarantine knows, and no table names the file.
@@ -108,7 +122,7 @@ def commit_embedding(
         notes.append(f"{cut} were longer than the encoder takes, and were cut")
     seconds = time.monotonic() - began
     changed = bool(fresh) or settled
-    return StageReceipt("embed", space.id.name, changed, counts, seconds, tuple(notes))
+    return StageReceipt("embed", space.label, changed, counts, seconds, tuple(notes))
 
 
 @dataclass(slots=True)
