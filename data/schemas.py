@@ -101,7 +101,9 @@ SPACES = TableSchema(
             ("metric", pa.string()),
             ("artefact", pa.string()),
             ("details", pa.string()),
+            ("key", pa.string()),
             ("is_current", pa.bool_()),
+            ("is_waiting", pa.bool_()),
             ("run_id", pa.string()),
             ("recorded_at", _TIME),
         ]

@@ -31,6 +31,11 @@ CONFIG_NAME = "latentlake.toml"
 ENVIRONMENT_PREFIX = "LATENTLAKE_"
 
 
+def vocabulary_name(space: str) -> str:
+    """Return the name of the space of another one's words."""
+    return f"{space}_vocabulary"
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -78,6 +83,11 @@ class SpaceSettings(_Table):
     target_recall: float = Field(
         0.95, gt=0, le=1, description="recall@10 that the index is tuned for."
     )
+    promote: Literal["auto", "manual"] = Field(
+        "auto",
+        description="When a new version replaces the current one: 'auto' at the end of the run "
+        "that completes it, 'manual' by 'latentlake spaces promote'.",
+    )
     duplicates: DuplicateSettings = Field(
         default_factory=DuplicateSettings, description="What counts as a near-duplicate."
     )
@@ -85,7 +95,7 @@ class SpaceSettings(_Table):
     @property
     def vocabulary_name(self) -> str:
         """The name of the space that holds the encoder's words."""
-        return f"{self.name}_vocabulary"
+        return vocabulary_name(self.name)
 
 
 class RunSettings(_Table):

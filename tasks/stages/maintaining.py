@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from data.catalog import active_contents, current_spaces
+from data.catalog import active_contents, space_versions
 from data.maintenance.compacting import compact_space, compact_tables
 from data.maintenance.mending import mend
 from data.maintenance.migrating import migrate_tables, plan_migration
@@ -140,12 +140,12 @@ def _compacted(
     lake: Lake, settings: Settings, options: CompactionOptions, run_id: str
 ) -> Iterator[StageReceipt]:
     rows = options.shard_rows or settings.run.shard_rows
-    for name, space in current_spaces(lake).items():
+    for space in space_versions(lake):
         began = time.monotonic()
         used = active_contents(lake, space) if options.drop_unused else None
         done = compact_space(lake, space.id, rows, run_id, used)
         seconds = time.monotonic() - began
-        yield StageReceipt("compact", name, bool(done.removed), asdict(done), seconds)
+        yield StageReceipt("compact", space.label, bool(done.removed), asdict(done), seconds)
     began = time.monotonic()
     lost = compact_tables(lake, run_id)
     yield StageReceipt("compact", "tables", bool(lost), lost, time.monotonic() - began)
