@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from data.schemas import JSON_COLUMNS, TABLES, embedding_schema
 from data.shards import SpaceId, shard_paths
@@ -88,17 +87,6 @@ class SpaceRow:
     def is_vocabulary(self) -> bool:
         """Whether its contents are the words of the table `vocabulary`, and not of items."""
         return self.modality == "word"
-
-
-def active_contents(lake: Lake, space: SpaceRow, snapshot: Snapshot | None = None) -> pa.Array:
-    """Return the contents whose vectors in a space count: those of items, or of its words."""
-    if space.is_vocabulary:
-        where = pc.field("space") == space.key
-        rows = lake.read("vocabulary", snapshot=snapshot, where=where, columns=["content_id"])
-    else:
-        where = ~pc.field("deleted")
-        rows = lake.read("items", snapshot=snapshot, where=where, columns=["content_id"])
-    return rows["content_id"].combine_chunks()
 
 
 def version_key(name: str, fingerprint: str) -> str:

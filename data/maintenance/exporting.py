@@ -10,7 +10,8 @@ import pyarrow.dataset as ds
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from data.catalog import active_contents, current_spaces
+from data.active import active_contents
+from data.catalog import current_spaces
 from data.schemas import TABLES, embedding_schema
 from data.shards import shard_paths
 from data.stores import open_dataset, readable

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from data.catalog import active_contents, space_versions
+from data.active import active_contents
+from data.catalog import space_versions
 from data.maintenance.compacting import compact_space, compact_tables
 from data.maintenance.mending import mend
 from data.maintenance.migrating import migrate_tables, plan_migration

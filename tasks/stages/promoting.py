@@ -147,10 +147,8 @@ def promote(lake: Lake, space: SpaceRow, run_id: str) -> StageReceipt:
 
 def _wanted(lake: Lake, name: str) -> SpaceRow:
     versions = space_versions(lake)
-    if any(
-        version.is_vocabulary and version.id.name == name.split("@", maxsplit=1)[0]
-        for version in versions
-    ):
+    words = {version.id.name for version in versions if version.is_vocabulary}
+    if name.partition("@")[0] in words:
         raise QueryError(f"'{name}' holds words: it is promoted with the space that they are from.")
     if "@" in name:
         return named_version(versions, name)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.active import active_contents
 from data.catalog import (
     SpaceRow,
-    active_contents,
     current_spaces,
     space_versions,
     version_key,

@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.catalog import SpaceRow, active_contents, space_versions, version_key
+from data.active import active_contents
+from data.catalog import SpaceRow, space_versions, version_key
 from data.content import content_id, digest_of_ids
 from data.lake import Lake, table_of
 from data.schemas import TABLES

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gensim.models import KeyedVectors
 
-from data.catalog import connect, current_spaces
+from data.catalog import connect, current_spaces, space_versions
 from data.content import content_id
 from data.maintenance.exporting import read_rows
 from data.maintenance.vacuuming import Retention, plan_vacuum
@@ -18,11 +18,12 @@ from latentlake.errors import ConfigError, QueryError
 from models.encoders.word_vectors_io import read_artefact
 from tasks.stages.maintaining import CompactionOptions, compact_lake, mend_lake, restore_lake
 from tasks.stages.neighbours import link_neighbours
+from tasks.stages.promoting import promote_version
 from tasks.stages.reporting import report_space
 from tasks.stages.runs import begin_run, finish_run
 from tasks.stages.searching import SearchQuery, search
-from tasks.stages.spaces import embedded_spaces, retrain_space
 from tasks.stages.verifying import verify_lake
+from tasks.stages.versions import embedded_spaces, prepare_versions
 from tasks.stages.vocabulary import update_vocabulary
 from tests.tasks.conftest import Project, make_project
 
@@ -76,7 +77,7 @@ def configure(project: Project, old: str, new: str) -> None:
 def words_step(project: Project) -> list[Any]:
     """What a run does with the words, as a run of its own."""
     run = begin_run(project.lake, "embed")
-    receipts = project.words("words", run.run_id)
+    receipts = project.words(run.run_id)
     finish_run(project.lake, project.settings, run, receipts)
     return receipts
 
@@ -186,7 +187,7 @@ def test_only_words_can_be_looked_for_among_words(built: Project) -> None:
 def test_no_news_commits_nothing(project: Project) -> None:
     project.run()
     before = project.versions()
-    assert project.words("words") == []
+    assert project.words() == []
     assert project.versions() == before
 
 
@@ -207,19 +208,45 @@ def test_it_is_dropped_and_made_again_as_configured(project: Project) -> None:
     assert list(verify_lake(project.lake)) == []
 
 
-def test_a_model_trained_anew_has_words_of_its_own(project: Project) -> None:
+def test_words_are_those_of_the_version_that_readers_see(project: Project) -> None:
     project.run()
-    old = current_spaces(project.lake)[NAME]
-    notes = project.read_notes()
-    project.write_notes({key: notes[key] for key in list(notes)[:60]} | {"n": "zebra " * 9})
+    lake, settings = project.lake, project.settings
+    old = current_spaces(lake)[NAME]
+    project.write_notes(project.read_notes() | {"zebras": "zebra " * 9})
     project.ingest("notes")
-    space = retrain_space(project.lake, project.settings, "words", "r2")
-    assert update_vocabulary(project.lake, project.settings, space, "r2")
-    new = current_spaces(project.lake)[NAME]
+    for version in prepare_versions(lake, settings, "words", "r2", retrain=True):
+        project.fill(version, "r2")
+    assert [receipt.stage for receipt in project.words("r2")] == ["embed", "index"]
+    assert current_spaces(lake)[NAME] == old
+    project.run()  # completes the new version, and promotes it
+    new = current_spaces(lake)[NAME]
     assert new.id.fingerprint != old.id.fingerprint
-    rows = project.lake.read("vocabulary").to_pylist()
-    assert sorted(row["word"] for row in rows) == sorted(trained_words(project).words)
-    assert "zebra" in {row["word"] for row in rows}
+    assert found_words(project, "zebra", k=1)
+    words = sql(project, f"SELECT word FROM vocabulary WHERE space = '{NAME}' ORDER BY rank")
+    assert [word for (word,) in words] == list(trained_words(project).words)
+    (former,) = [v for v in space_versions(lake, "words") if not v.is_current]
+    promote_version(lake, settings, former.version, force=True)
+    assert current_spaces(lake)[NAME].id == old.id
+    with pytest.raises(QueryError, match="no word 'zebra'"):
+        found_words(project, "zebra")
+    with pytest.raises(QueryError, match="promoted with the space"):
+        promote_version(lake, settings, NAME)
+    assert list(verify_lake(lake)) == []
+
+
+def test_words_are_forgotten_with_their_version(project: Project) -> None:
+    lake, settings = project.lake, project.settings
+    for number in range(3):
+        project.write_notes(project.read_notes() | {f"n{number}": f"zebra{number} " * 9})
+        project.ingest("notes")
+        for version in prepare_versions(lake, settings, "words", "r", retrain=True):
+            project.fill(version, "r")
+        project.run()
+    held = space_versions(lake)
+    assert sorted(v.id.name for v in held) == ["words", "words", NAME, NAME]
+    rows = lake.read("vocabulary").to_pylist()
+    assert {row["space"] for row in rows} == {v.key for v in held if v.is_vocabulary}
+    assert list(verify_lake(lake)) == []
 
 
 def test_a_space_of_that_name_is_refused_and_nothing_is_lost(project: Project) -> None:
