@@ -187,18 +187,18 @@ def test_a_retrained_version_waits_and_its_promotion_lasts(built: Project) -> No
     built.write_notes(dict(list(notes.items())[:60]))
     built.run()
     old, new = (
-        space_versions(built.lake)[0],
+        space_versions(built.lake, "words")[0],
         retrain_space(built.lake, built.settings, "words", "r"),
     )
     built.run()
     assert [v.label for v in space_versions(built.lake, "words")] == ["words", new.label]
     promote_version(built.lake, built.settings, "words")
     built.run()
-    assert space_versions(built.lake)[0].id == new.id
+    assert space_versions(built.lake, "words")[0].id == new.id
     promote_version(built.lake, built.settings, old.version)
     built.run()  # both fit the configuration: what a person chose stays
-    assert [v.is_waiting for v in space_versions(built.lake)] == [False, False]
-    assert space_versions(built.lake)[0].id == old.id
+    assert [v.is_waiting for v in space_versions(built.lake, "words")] == [False, False]
+    assert space_versions(built.lake, "words")[0].id == old.id
 
 
 def test_a_configuration_that_goes_back_lets_nothing_wait(built: Project) -> None:
