@@ -12,9 +12,10 @@ Plug-ins come after the built-in encoders and may not replace them.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module, metadata
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -213,6 +214,10 @@ def forget_encoders() -> None:
 
 @lru_cache(maxsize=LIVE_ENCODERS)
 def _load(spec: EncoderSpec) -> Encoder[Any, Any]:
+    if spec.head is not None:
+        from models.encoders.head import HeadedEncoder, read_head
+
+        return HeadedEncoder(_load(replace(spec, head=None)), read_head(Path(spec.head)))
     return find_encoder(spec.name).load_type().load(spec)
 
 

@@ -14,25 +14,19 @@ from data.catalog import SpaceRow, current_spaces
 from data.content import content_id
 from data.lake import Lake, Snapshot, table_of
 from data.shards import shard_paths
-from data.stores.copies import cache_folder
 from data.vectors import ShardVectors, open_vectors
 from latentlake.errors import (
-    BadInputError,
     ConfigError,
     QueryError,
     SpaceMismatchError,
     nearest_hint,
 )
-from latentlake.progress import report_progress
-from models.encoders.base import EncoderSpec
 from models.encoders.registry import find_encoder, load_encoder, parse_options
 from models.types import Modality
-from tasks.stages.budget import working_on
-from tasks.stages.contents import ContentReader, item_of, refs_of, view_first_places
+from tasks.stages.fitting import encoder_spec, fit_space
+from tasks.stages.heads import encoder_recipe, has_head, head_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from latentlake.settings import Settings, SpaceSettings
     from models.encoders.base import Encoder
 
@@ -64,10 +58,13 @@ def find_space(lake: Lake, settings: Settings, name: str) -> SpaceRow | None:
     return found if fits and found.recipe == _recipe(settings, configured) else None
 
 
-def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceRow:
+def make_space(
+    lake: Lake, settings: Settings, name: str, run_id: str, *, retrain: bool = False
+) -> SpaceRow:
     """Load the space's encoder, training it first where it must be, and record the space.
 
     A space of another fingerprint stays in the lake, beside this one, and is no longer current.
+    Where only the head is another, the encoder stays as it was trained, unless `retrain` is true.
 
     Raises:
         ConfigError: the encoder's modality is not that of the space's sources.
@@ -82,14 +79,20 @@ def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceR
             f"its sources hold {kind}."
         )
     options = canonical_options(configured)
-    artefact = _train(lake, settings, name) if entry.trainable else None
-    encoder = load_encoder(_spec(lake, settings, configured.encoder, options, artefact))
+    recipe = _recipe(settings, configured)
+    artefact = None
+    if entry.trainable or has_head(recipe):
+        before = None if retrain else _same_encoder(lake, settings, name)
+        artefact = fit_space(lake, settings, name, before)
+    encoder = load_encoder(
+        encoder_spec(lake, settings, configured.encoder, options, artefact, recipe)
+    )
     row = {
         "space": name,
         "fingerprint": encoder.fingerprint,
         "encoder": configured.encoder,
         "options": options,
-        "recipe": _recipe(settings, configured),
+        "recipe": recipe,
         "modality": str(encoder.modality),
         "dim": encoder.dim,
         "metric": str(encoder.metric),
@@ -135,22 +138,24 @@ def embedded_spaces(lake: Lake, settings: Settings, chosen: tuple[str, ...]) -> 
 
 
 def retrain_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceRow:
-    """Train a space's encoder anew on the present corpus; the old space stays beside the new one.
+    """Train a space's encoder and head anew on the present corpus, beside the old space.
 
     Raises:
-        ConfigError: the space's encoder comes trained.
+        ConfigError: the space's encoder comes trained, and it has no head.
     """
-    encoder = settings.space(name).encoder
-    if not find_encoder(encoder).trainable:
+    configured = settings.space(name)
+    if not find_encoder(configured.encoder).trainable and not head_recipe(configured):
         raise ConfigError(
-            f"space '{name}': encoder '{encoder}' comes trained; leave out --retrain."
+            f"space '{name}': encoder '{configured.encoder}' comes trained; leave out --retrain."
         )
-    return make_space(lake, settings, name, run_id)
+    return make_space(lake, settings, name, run_id, retrain=True)
 
 
 def live_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any, Any]:
     """Return the space's encoder, loaded once a process."""
-    return load_encoder(_spec(lake, settings, space.encoder, space.options, space.artefact))
+    return load_encoder(
+        encoder_spec(lake, settings, space.encoder, space.options, space.artefact, space.recipe)
+    )
 
 
 def known_space(lake: Lake, name: str, snapshot: Snapshot | None = None) -> SpaceRow:
@@ -203,56 +208,16 @@ _opened: dict[Any, ShardVectors] = {}
 """The last vectors that were opened: ids and a mask, no matrix."""
 
 
-def _train(lake: Lake, settings: Settings, name: str) -> str:
-    """Train a space's encoder on what its sources hold now; return the model's folder."""
-    configured = settings.space(name)
-    encoder_type = find_encoder(configured.encoder).load_type()
-    options = _with_places(settings, configured.options)
-    with lake.store.scratch(f"models/{name}/_training") as work:
-        encoder_type.train(
-            _contents(lake, settings, name),
-            parse_options(configured.encoder, options),
-            work,
-            lambda step, done: report_progress(f"train {name}: {step}", int(100 * done), 100, "%"),
-        )
-        made = (path for path in sorted(work.rglob("*")) if path.is_file())
-        digest = content_id("".join(content_id(path.read_bytes()) for path in made))[:16]
-        final = f"models/{name}/{digest}"
-        lake.store.publish(work, final, "model")
-    return final
-
-
-def _contents(lake: Lake, settings: Settings, name: str) -> Iterator[Any]:
-    """Yield the contents of a space's sources, as an encoder takes them, in order of place."""
-    reader = ContentReader(settings)
-    with working_on(lake, settings, f"train-{name}") as work:
-        view_first_places(work, lake, settings.space(name).sources)
-        for batch in work.stream("FROM first_places ORDER BY source, file, position, key"):
-            for _, load in reader.payloads(list(refs_of(batch))):
-                try:
-                    yield item_of(load())
-                except BadInputError:  # gone since (the next ingest sorts it out), or no picture
-                    continue
-
-
-def _spec(
-    lake: Lake, settings: Settings, encoder: str, options: str, artefact: str | None
-) -> EncoderSpec:
-    return EncoderSpec(
-        name=encoder,
-        options=json.dumps(_with_places(settings, json.loads(options)), sort_keys=True),
-        device=settings.run.device,
-        artefact=str(lake.store.local_folder(artefact)) if artefact else None,
-        threads=settings.run.thread_count,
-        engine=settings.run.engine,
-        cache=str(cache_folder()),
+def _same_encoder(lake: Lake, settings: Settings, name: str) -> SpaceRow | None:
+    """Return the current space of a name if its encoder, but not its head, is what is wanted."""
+    configured, found = settings.space(name), current_spaces(lake).get(name)
+    if found is None or found.encoder != configured.encoder:
+        return None
+    recipe = encoder_recipe(_recipe(settings, configured))
+    is_same = encoder_recipe(found.recipe) == recipe and found.options == canonical_options(
+        configured
     )
-
-
-def _with_places(settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
-    """Make the path in an encoder's options absolute: it is relative to the configuration."""
-    path = options.get("path")
-    return options if path is None else options | {"path": settings.resolve(str(path))}
+    return found if is_same else None
 
 
 def _recipe(settings: Settings, space: SpaceSettings) -> str:
@@ -263,11 +228,11 @@ def _recipe(settings: Settings, space: SpaceSettings) -> str:
     entry = find_encoder(space.encoder)
     path = space.options.get("path")
     if path is None or entry.trainable:
-        return entry.recipe()
+        return entry.recipe() + head_recipe(space)
     folder = Path(settings.resolve(str(path)))
     files = sorted(file for file in (folder, *folder.rglob("*")) if file.is_file())
     stamps = [(str(file.relative_to(folder)), *_stamp(file)) for file in files]
-    return f"{entry.recipe()} files={content_id(json.dumps(stamps))[:16]}"
+    return f"{entry.recipe()} files={content_id(json.dumps(stamps))[:16]}{head_recipe(space)}"
 
 
 def _stamp(file: Path) -> tuple[int, int]:
