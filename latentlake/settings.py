@@ -86,6 +86,11 @@ class SpaceSettings(_Table):
     normalise: bool = Field(
         default=False, description="Scale every vector to length 1, after the other two."
     )
+    promote: Literal["auto", "manual"] = Field(
+        "auto",
+        description="When a new version replaces the current one: 'auto' at the end of the run "
+        "that completes it, 'manual' by 'latentlake spaces promote'.",
+    )
     duplicates: DuplicateSettings = Field(
         default_factory=DuplicateSettings, description="What counts as a near-duplicate."
     )
