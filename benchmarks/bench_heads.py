@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.catalog import current_spaces
 from data.lake import Lake
 from latentlake.settings import load_settings
 from models.encoders.head import read_head
@@ -77,7 +76,6 @@ def embedded(folder: Path, metric: str, head: str) -> tuple[ShardVectors, Encode
     plan = plan_embedding(lake, settings, space)
     receipts = [r for group in plan.groups for r in encode_group(lake, settings, space, group)]
     commit_embedding(lake, space, plan, receipts, "bench")
-    space = current_spaces(lake)["own"]
     found = lake.root / (space.artefact or "") / "head"
     return (
         space_vectors(lake, settings, space),

@@ -13,12 +13,13 @@ from latentlake.errors import ConfigError
 from latentlake.settings import load_settings
 from models.encoders.head import read_head
 from tasks.stages.searching import SearchQuery, search
-from tasks.stages.spaces import retrain_space
+from tasks.stages.spaces import find_space, retrain_space
 from tests.tasks.stages.test_own_vectors import Own, clustered, named, similarities
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from data.catalog import SpaceRow
     from models.encoders.head import Head
     from models.types import Matrix
     from tests.tasks.conftest import Project
@@ -33,8 +34,8 @@ def own(tmp_path: Path) -> Own:
     return made
 
 
-def head_of(project: Project, space: str = "own") -> Head:
-    row = current_spaces(project.lake)[space]
+def head_of(project: Project, space: SpaceRow | None = None) -> Head:
+    row = space or current_spaces(project.lake)["own"]
     assert row.artefact is not None
     return read_head(project.lake.root / row.artefact / "head")
 
@@ -138,8 +139,9 @@ def test_retraining_fits_anew_and_only_then(own: Own) -> None:
     own.put(named(clustered(300) * np.float32(2)))
     own.run()
     assert current_spaces(own.lake)["own"].id == old
-    assert retrain_space(own.lake, own.settings, "own", "again").id.fingerprint != old.fingerprint
-    assert head_of(own).manifest.fitted == 270
+    anew = retrain_space(own.lake, own.settings, "own", "again")
+    assert anew.id.fingerprint != old.fingerprint
+    assert head_of(own, anew).manifest.fitted == 270
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,8 @@ def test_a_trained_encoder_keeps_its_training_when_the_head_changes(project: Pro
     project.ingest("notes")
     config.write_text(plain.replace("[run]", "reduce = { pca = 8 }\n[run]"), "utf-8")
     project.embed("words")
-    after = current_spaces(project.lake)["words"]
+    after = find_space(project.lake, project.settings, "words")
+    assert after is not None
     assert (before.id.dim, after.id.dim) == (16, 8)
     root = project.lake.root
     assert before.artefact is not None
@@ -193,8 +196,7 @@ def test_a_trained_encoder_keeps_its_training_when_the_head_changes(project: Pro
         old, new = ((root / one / name).read_bytes() for one in (before.artefact, after.artefact))
         assert old == new, "the corpus has grown, but the words are those that were trained"
     assert (root / after.artefact / "head" / "head.json").is_file()
-    retrain_space(project.lake, project.settings, "words", "again")
-    anew = current_spaces(project.lake)["words"]
+    anew = retrain_space(project.lake, project.settings, "words", "again")
     assert anew.artefact is not None
     trained = (root / anew.artefact / "vocabulary.json").read_bytes()
     assert trained != (root / before.artefact / "vocabulary.json").read_bytes()
