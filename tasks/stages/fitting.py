@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.content import content_id
-from data.stores.copies import cache_folder
 from latentlake.errors import BadInputError
 from latentlake.progress import report_progress
-from models.encoders.base import EncoderSpec
 from models.encoders.options import options_json
 from models.encoders.registry import find_encoder, load_encoder, parse_options
 from tasks.stages.budget import working_on
 from tasks.stages.contents import ContentReader, item_of, refs_of, view_first_places
-from tasks.stages.heads import HEAD_FOLDER, fit_space_head, has_head, head_recipe
+from tasks.stages.heads import HEAD_FOLDER, fit_space_head, head_recipe
+from tasks.stages.recipes import encoder_spec, with_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,42 +55,9 @@ def fit_space(lake: Lake, settings: Settings, name: str, before: SpaceRow | None
     return final
 
 
-def encoder_spec(
-    lake: Lake,
-    settings: Settings,
-    encoder: str,
-    options: str,
-    artefact: str | None,
-    recipe: str,
-) -> EncoderSpec:
-    """Return what the live encoder of a space is loaded from.
-
-    Args:
-        lake: where the artefact is.
-        settings: how encoders run.
-        encoder: the registered name.
-        options: its options as JSON.
-        artefact: the folder of what was fitted, or None.
-        recipe: the space's, which tells whether it has a head.
-    """
-    folder = lake.store.local_folder(artefact) if artefact else None
-    trained = folder if find_encoder(encoder).trainable else None
-    head = folder / HEAD_FOLDER if folder is not None and has_head(recipe) else None
-    return EncoderSpec(
-        name=encoder,
-        options=json.dumps(_with_places(settings, json.loads(options)), sort_keys=True),
-        device=settings.run.device,
-        artefact=str(trained) if trained else None,
-        threads=settings.run.thread_count,
-        engine=settings.run.engine,
-        cache=str(cache_folder()),
-        head=str(head) if head else None,
-    )
-
-
 def _train(lake: Lake, settings: Settings, name: str, work: Path) -> None:
     configured = settings.space(name)
-    options = _with_places(settings, configured.options)
+    options = with_places(settings, configured.options)
     find_encoder(configured.encoder).load_type().train(
         _contents(lake, settings, name),
         parse_options(configured.encoder, options),
@@ -118,7 +83,7 @@ def _unheaded(lake: Lake, settings: Settings, name: str, trained: Path | None) -
     """
     configured = settings.space(name)
     options = options_json(parse_options(configured.encoder, configured.options))
-    spec = encoder_spec(lake, settings, configured.encoder, options, None, "")
+    spec = encoder_spec(lake, settings, configured.encoder, options, None)
     if trained is None:
         return load_encoder(spec)
     entry = find_encoder(configured.encoder)
@@ -136,9 +101,3 @@ def _contents(lake: Lake, settings: Settings, name: str) -> Iterator[Any]:
                     yield item_of(load())
                 except BadInputError:  # gone since (the next ingest sorts it out), or no picture
                     continue
-
-
-def _with_places(settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
-    """Make the path in an encoder's options absolute: it is relative to the configuration."""
-    path = options.get("path")
-    return options if path is None else options | {"path": settings.resolve(str(path))}

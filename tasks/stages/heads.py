@@ -42,7 +42,7 @@ def head_recipe(space: SpaceSettings) -> str:
     return f"{_MARK}{json.dumps(wanted, sort_keys=True)}"
 
 
-def encoder_recipe(recipe: str) -> str:
+def without_head(recipe: str) -> str:
     """Return a space's recipe without its head."""
     return recipe.partition(_MARK)[0]
 

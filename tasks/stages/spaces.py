@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.catalog import SpaceRow, current_spaces, space_versions, version_key
-from data.content import content_id
 from data.lake import Lake, Snapshot, table_of
 from data.shards import shard_paths
 from data.vectors import ShardVectors, open_vectors
@@ -24,8 +22,9 @@ from latentlake.errors import (
 )
 from models.encoders.registry import find_encoder, load_encoder, parse_options
 from models.types import Modality
-from tasks.stages.fitting import encoder_spec, fit_space
-from tasks.stages.heads import encoder_recipe, has_head, head_recipe
+from tasks.stages.fitting import fit_space
+from tasks.stages.heads import has_head, head_recipe, without_head
+from tasks.stages.recipes import encoder_recipe, encoder_spec, space_recipe
 
 if TYPE_CHECKING:
     from latentlake.settings import Settings, SpaceSettings
@@ -62,7 +61,7 @@ def fits(settings: Settings, space: SpaceRow) -> bool:
     return (
         space.encoder == configured.encoder
         and space.options == canonical_options(configured)
-        and space.recipe == _recipe(settings, configured)
+        and space.recipe == space_recipe(settings, configured)
     )
 
 
@@ -70,8 +69,8 @@ def is_reproducible(settings: Settings, space: SpaceRow) -> bool:
     """Tell whether code and weights are still those that a version was made with."""
     made = {"encoder": space.encoder, "options": json.loads(space.options)}
     try:
-        recipe = _recipe(settings, settings.space(space.id.name).model_copy(update=made))
-        return encoder_recipe(space.recipe) == encoder_recipe(recipe)  # a head does not change
+        recipe = encoder_recipe(settings, settings.space(space.id.name).model_copy(update=made))
+        return without_head(space.recipe) == recipe  # a head is kept, and does not change
     except ConfigError:  # its plug-in or its weights are no longer installed
         return False
 
@@ -97,7 +96,7 @@ def make_space(
             f"its sources hold {kind}."
         )
     options = canonical_options(configured)
-    recipe = _recipe(settings, configured)
+    recipe = space_recipe(settings, configured)
     artefact = None
     if entry.trainable or has_head(recipe):
         before = None if retrain else _same_encoder(lake, settings, name)
@@ -242,28 +241,8 @@ def _same_encoder(lake: Lake, settings: Settings, name: str) -> SpaceRow | None:
     """Return a version whose encoder, but not its head, is what is wanted, if there is one."""
     configured = settings.space(name)
     wanted = (configured.encoder, canonical_options(configured))
-    recipe = encoder_recipe(_recipe(settings, configured))
+    recipe = encoder_recipe(settings, configured)
     for space in space_versions(lake, name):
-        if (space.encoder, space.options) == wanted and encoder_recipe(space.recipe) == recipe:
+        if (space.encoder, space.options) == wanted and without_head(space.recipe) == recipe:
             return space
     return None
-
-
-def _recipe(settings: Settings, space: SpaceSettings) -> str:
-    """Name what decides the vectors, cheaply; weights in a folder by their files' sizes and times.
-
-    A trained encoder has read its path for good: what has become of it since does not count.
-    """
-    entry = find_encoder(space.encoder)
-    path = space.options.get("path")
-    if path is None or entry.trainable:
-        return entry.recipe() + head_recipe(space)
-    folder = Path(settings.resolve(str(path)))
-    files = sorted(file for file in (folder, *folder.rglob("*")) if file.is_file())
-    stamps = [(str(file.relative_to(folder)), *_stamp(file)) for file in files]
-    return f"{entry.recipe()} files={content_id(json.dumps(stamps))[:16]}{head_recipe(space)}"
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    found = file.stat()
-    return found.st_size, found.st_mtime_ns
