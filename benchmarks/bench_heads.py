@@ -42,6 +42,7 @@ HEADS = {
     "pca 128": "reduce = { pca = 128 }",
     "pca 256": "reduce = { pca = 256 }",
     "pca 64, centre": "reduce = { pca = 64 }\ncentre = true",
+    "pca 64, not centred": "reduce = { pca = 64 }\ncentre = false",
     "pca 256, centre": "reduce = { pca = 256 }\ncentre = true",
     "pca 64, whiten": "reduce = { pca = 64, whiten = true }",
 }

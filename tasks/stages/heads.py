@@ -98,11 +98,11 @@ def head_notes(lake: Lake, space: SpaceRow, run_id: str) -> tuple[str, ...]:
     found = json.loads(row["details"])["head"]
     if row["run_id"] != run_id or found["pca"] is None:
         return ()
-    note = f"{found['input_dim']} dimensions reduced to {found['dim']} by {found['fitted']:,}"
-    note += " contents"
+    fitted = f"fitted on {found['fitted']:,} contents"
+    note = f"{found['input_dim']} dimensions reduced to {found['dim']}, {fitted}"
     if found["lost"] is not None:
         what = "variance" if found["centre"] else "squared length"
-        note += f"; lost {found['lost']:.2%} of the {what} of {found['held_back']:,} held back"
+        note += f"; {found['lost']:.2%} of the {what} of {found['held_back']:,} others is lost"
     if found["floored"]:
         note += f"; {found['floored']} components have next to no variance, and stay small"
     return (note,)

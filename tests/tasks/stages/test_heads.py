@@ -85,8 +85,8 @@ def test_what_is_lost_is_told_in_the_run_that_fits_and_kept(own: Own) -> None:
     assert lost is not None
     (note,) = embed.notes
     assert note == (
-        f"12 dimensions reduced to 4 by 135 contents; lost {lost:.2%} of the squared length of 15 "
-        "held back"
+        f"12 dimensions reduced to 4, fitted on 135 contents; {lost:.2%} of the squared length of "
+        "15 others is lost"
     )
     (row,) = own.lake.read("spaces").to_pylist()
     assert json.loads(row["details"])["head"]["lost"] == lost
