@@ -4,7 +4,7 @@ Fashion-MNIST's 60,000 training pictures as vectors of 784 pixels, its first 1,0
 queries, and their supplied exact neighbours. Each head is fitted by the stages; all are measured
 against the same truth in one run, by exact search, so that no index has a part in it.
 
-    python benchmarks/bench_heads.py --datasets ../shared/datasets
+    python benchmarks/heads_recall.py --datasets ../shared/datasets
 """
 
 from __future__ import annotations
