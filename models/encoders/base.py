@@ -37,6 +37,7 @@ class EncoderSpec:
         threads: how many threads the encoder's engine may use.
         engine: "auto", "openvino" or "torch": what computes a network.
         cache: the folder where converted networks are kept; None keeps none.
+        head: the folder of a fitted head that its vectors go through; None where they do not.
     """
 
     name: str
@@ -46,6 +47,7 @@ class EncoderSpec:
     threads: int = 1
     engine: str = "auto"
     cache: str | None = None
+    head: str | None = None
 
 
 class Encoder(Protocol[Item_contra, Prepared]):
@@ -68,8 +70,8 @@ class Encoder(Protocol[Item_contra, Prepared]):
     # shorter side of a photo must keep when it is decoded, so that a large one may be decoded
     # smaller; `truncated: int`, how many of the items prepared so far were cut; and
     # `prepare_all(items)`, `prepare` for many items in one call, where that is faster: a list of
-    # what `prepare` returns, or of the EncodeError that it raises. An encoder with a vector of its
-    # `dim` for each word has `words() -> WordVectors`: they become a space of their own.
+    # what `prepare` returns, or of the EncodeError that it raises. An encoder with a vector
+    # for each word has `words() -> WordVectors`: they become a space of their own.
 
     def prepare(self, item: Item_contra) -> Prepared:
         """Bring one item into the engine's form.

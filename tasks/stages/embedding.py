@@ -22,6 +22,7 @@ from data.undo import whole_or_undone
 from latentlake.errors import BadInputError, EncodeError, SpaceMismatchError
 from latentlake.progress import report_progress
 from tasks.stages.contents import ContentGoneError, ContentReader
+from tasks.stages.heads import head_notes
 from tasks.stages.planning import planned_refs, work_folder
 from tasks.stages.preparing import prepared_contents
 from tasks.stages.receipts import StageReceipt
@@ -118,6 +119,7 @@ def commit_embedding(
     cut = sum(receipt.truncated for receipt in receipts)
     if cut:
         notes.append(f"{cut} were longer than the encoder takes, and were cut")
+    notes += head_notes(lake, space, run_id)
     seconds = time.monotonic() - began
     changed = bool(fresh) or settled
     return StageReceipt("embed", space.label, changed, counts, seconds, tuple(notes))

@@ -120,13 +120,14 @@ def _fingerprint(space: SpaceRow) -> str:
 def _wanted(space: SpaceRow, versions: Sequence[SpaceRow]) -> SpaceRow:
     """Return the words' version that goes with a version of the texts."""
     name, fingerprint = vocabulary_name(space.id.name), _fingerprint(space)
-    known = [version.key for version in versions if version.id.fingerprint == fingerprint]
+    known = next((one for one in versions if one.id.fingerprint == fingerprint), None)
     fresh = version_key(name, fingerprint) if versions else name
+    dim = known.id.dim if known else space.id.dim
     return replace(
         space,
-        id=replace(space.id, name=name, fingerprint=fingerprint),
+        id=replace(space.id, name=name, fingerprint=fingerprint, dim=dim),
         modality=_WORD,
-        key=known[0] if known else fresh,
+        key=known.key if known else fresh,
         details=json.dumps({"vocabulary_of": space.id.fingerprint}),
     )
 
@@ -150,6 +151,8 @@ def _make(
     """Write the shards that are missing, then commit words, shards and space together."""
     encoder: Any = live_encoder(lake, settings, space)
     words: WordVectors = encoder.words()
+    # A head changes the texts' vectors, and their length, but not those of words.
+    wanted = replace(wanted, id=replace(wanted.id, dim=int(words.vectors.shape[1])))
     table = _rows(wanted, words)
     held = embedded_ids(shard_paths(lake, wanted.id)).combine_chunks()
     missing = np.flatnonzero(~np.asarray(pc.is_in(table["content_id"], value_set=held)))

@@ -295,3 +295,18 @@ def test_a_damaged_shard_is_dropped_and_written_again(project: Project) -> None:
     assert index.changed
     assert list(verify_lake(project.lake)) == []
     assert found_words(project, "model", k=5) == before
+
+
+def test_a_head_leaves_the_words_alone(project: Project) -> None:
+    configure(project, 'encoder = "word2vec"', 'encoder = "word2vec"\nreduce = { pca = 4 }')
+    project.run()
+    spaces = current_spaces(project.lake)
+    assert (spaces["words"].id.dim, spaces[NAME].id.dim) == (4, 16)
+    rows = sql(
+        project,
+        f"SELECT vector FROM embeddings_{NAME} JOIN vocabulary USING (content_id) ORDER BY rank",
+    )
+    np.testing.assert_array_equal(
+        np.array([row[0] for row in rows]), trained_words(project).vectors
+    )
+    assert project.words() == []
