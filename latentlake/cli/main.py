@@ -47,6 +47,12 @@ COMMANDS: Final = {
     ),
     "status": LazyCommand(f"{_HERE}.status:status", "Say what the lake holds.", _STATE),
     "runs": LazyCommand(f"{_HERE}.status:runs", "List the runs that changed the lake.", _STATE),
+    "spaces": LazyCommand(
+        f"{_HERE}.spaces:spaces", "List, compare and promote the versions of spaces.", _STATE
+    ),
+    "models": LazyCommand(
+        f"{_HERE}.models:models", "Say what vectors are made with, and what differs.", _STATE
+    ),
     "verify": LazyCommand(
         f"{_HERE}.maintenance:verify", "Check that the lake is what it says.", _KEEP
     ),

@@ -68,7 +68,7 @@ def fits(settings: Settings, space: SpaceRow) -> bool:
     return (
         space.encoder == configured.encoder
         and space.options == canonical_options(configured)
-        and space.recipe == _recipe(settings, configured)
+        and space.recipe == recipe_of(settings, configured)
     )
 
 
@@ -76,7 +76,7 @@ def is_reproducible(settings: Settings, space: SpaceRow) -> bool:
     """Tell whether code and weights are still those that a version was made with."""
     made = {"encoder": space.encoder, "options": json.loads(space.options)}
     try:
-        return space.recipe == _recipe(
+        return space.recipe == recipe_of(
             settings, settings.space(space.id.name).model_copy(update=made)
         )
     except ConfigError:  # its plug-in or its weights are no longer installed
@@ -108,7 +108,7 @@ def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceR
         "fingerprint": encoder.fingerprint,
         "encoder": configured.encoder,
         "options": options,
-        "recipe": _recipe(settings, configured),
+        "recipe": recipe_of(settings, configured),
         "modality": str(encoder.modality),
         "dim": encoder.dim,
         "metric": str(encoder.metric),
@@ -286,7 +286,7 @@ def _with_places(settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
     return options if path is None else options | {"path": settings.resolve(str(path))}
 
 
-def _recipe(settings: Settings, space: SpaceSettings) -> str:
+def recipe_of(settings: Settings, space: SpaceSettings) -> str:
     """Name what decides the vectors, cheaply; weights in a folder by their files' sizes and times.
 
     A trained encoder has read its path for good: what has become of it since does not count.

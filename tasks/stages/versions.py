@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from data.catalog import space_versions
+from data.catalog import SpaceRow, space_versions
 from data.lake import table_of
-from data.shards import shard_paths
-from tasks.stages.spaces import find_space, fits, is_reproducible, make_space, retrain_space
+from data.shards import SpaceId, shard_paths
+from latentlake.errors import ConfigError
+from models.encoders.registry import find_encoder
+from tasks.stages.spaces import (
+    canonical_options,
+    find_space,
+    fits,
+    is_reproducible,
+    live_encoder,
+    make_space,
+    retrain_space,
+)
 
 if TYPE_CHECKING:
-    from data.catalog import SpaceRow
     from data.lake import Lake
     from latentlake.settings import Settings
 
@@ -67,6 +77,35 @@ def embedded_spaces(lake: Lake, settings: Settings, chosen: tuple[str, ...]) -> 
             name if plain else space.version for space in versions if shard_paths(lake, space.id)
         ]
     return found
+
+
+def configured_version(lake: Lake, settings: Settings, name: str) -> SpaceRow:
+    """Describe a configured space without making it; its encoder is loaded.
+
+    Raises:
+        ConfigError: no such space is configured, or its encoder is trained in the lake.
+    """
+    configured = settings.space(name)
+    if find_encoder(configured.encoder).trainable:
+        raise ConfigError(
+            f"space '{name}': encoder '{configured.encoder}' is trained in the lake, so there is "
+            'nothing to look at yet. Set promote = "manual", run, and compare the version that '
+            "waits."
+        )
+    draft = SpaceRow(
+        SpaceId(name, "", 0, ""),
+        configured.encoder,
+        canonical_options(configured),
+        recipe="",
+        modality="",
+        artefact=None,
+        key="",
+        is_current=False,
+    )
+    encoder = live_encoder(lake, settings, draft)
+    own = SpaceId(name, encoder.fingerprint, encoder.dim, str(encoder.metric))
+    details = json.dumps(encoder.describe(), sort_keys=True)
+    return replace(draft, id=own, modality=str(encoder.modality), details=details)
 
 
 def _settle(lake: Lake, settings: Settings, name: str, run_id: str) -> None:
