@@ -21,7 +21,7 @@ from data.shards import (
     write_shard,
 )
 from data.undo import whole_or_undone
-from latentlake.errors import BadInputError, EncodeError, SpaceMismatchError
+from latentlake.errors import BadInputError, EncodeError
 from latentlake.progress import report_progress
 from tasks.stages.budget import budget_of
 from tasks.stages.contents import ContentGoneError, ContentReader, item_of
@@ -59,7 +59,7 @@ def encode_group(
         receipt = finished_shard(f"{folder}/{name}", space.id)
         if receipt is None:
             refs = planned_refs(lake, group.plan, at)
-            encoder = _own_encoder(lake, settings, space)
+            encoder = live_encoder(lake, settings, space)
             encoded = encode_contents(encoder, settings, reader.payloads(refs), len(refs), progress)
             if not encoded.taken:
                 continue
@@ -76,20 +76,6 @@ def encode_group(
             receipt = replace(receipt, truncated=encoded.truncated)
         receipts.append(receipt)
     return tuple(receipts)
-
-
-def _own_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any, Any]:
-    """Return the encoder that made the version.
-
-    Raises:
-        SpaceMismatchError: its weights or code have changed since.
-    """
-    encoder = live_encoder(lake, settings, space)
-    if encoder.fingerprint != space.id.fingerprint:
-        raise SpaceMismatchError(
-            space.id.name, space.id.fingerprint, encoder.fingerprint, "the version in the lake"
-        )
-    return encoder
 
 
 def commit_embedding(

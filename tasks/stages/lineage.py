@@ -14,7 +14,8 @@ from data.version_names import named_version, state_of
 from latentlake.errors import ConfigError, QueryError
 from tasks.stages.builds import last_build
 from tasks.stages.promoting import lacking
-from tasks.stages.spaces import canonical_options, recipe_of
+from tasks.stages.recipes import encoder_recipe
+from tasks.stages.spaces import canonical_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -290,7 +291,10 @@ def _differs(settings: Settings, space: SpaceRow) -> Iterator[str]:
         yield f"encoder {space.encoder}, configured {configured.encoder}"
         return
     try:
-        wanted, recipe = json.loads(canonical_options(configured)), recipe_of(settings, configured)
+        wanted, recipe = (
+            json.loads(canonical_options(configured)),
+            encoder_recipe(settings, configured),
+        )
     except ConfigError as error:
         yield str(error)
         return

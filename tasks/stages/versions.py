@@ -12,13 +12,13 @@ from data.catalog import SpaceRow, space_versions
 from data.lake import table_of
 from data.shards import SpaceId, shard_paths
 from latentlake.errors import ConfigError
-from models.encoders.registry import find_encoder
+from models.encoders.registry import find_encoder, load_encoder
+from tasks.stages.recipes import encoder_recipe, encoder_spec
 from tasks.stages.spaces import (
     canonical_options,
     find_space,
     fits,
     is_reproducible,
-    live_encoder,
     make_space,
     retrain_space,
 )
@@ -92,20 +92,19 @@ def configured_version(lake: Lake, settings: Settings, name: str) -> SpaceRow:
             'nothing to look at yet. Set promote = "manual", run, and compare the version that '
             "waits."
         )
-    draft = SpaceRow(
-        SpaceId(name, "", 0, ""),
+    options = canonical_options(configured)
+    encoder = load_encoder(encoder_spec(lake, settings, configured.encoder, options, None))
+    return SpaceRow(
+        SpaceId(name, encoder.fingerprint, encoder.dim, str(encoder.metric)),
         configured.encoder,
-        canonical_options(configured),
-        recipe="",
-        modality="",
+        options,
+        recipe=encoder_recipe(settings, configured),
+        modality=str(encoder.modality),
         artefact=None,
         key="",
         is_current=False,
+        details=json.dumps(encoder.describe(), sort_keys=True),
     )
-    encoder = live_encoder(lake, settings, draft)
-    own = SpaceId(name, encoder.fingerprint, encoder.dim, str(encoder.metric))
-    details = json.dumps(encoder.describe(), sort_keys=True)
-    return replace(draft, id=own, modality=str(encoder.modality), details=details)
 
 
 def _settle(lake: Lake, settings: Settings, name: str, run_id: str) -> None:

@@ -327,7 +327,7 @@ def test_the_example_function_works(
     (tmp_path / "mine" / "my_model.py").write_text(module, "utf-8")
     monkeypatch.syspath_prepend(str(tmp_path / "mine"))
     made = make_project(tmp_path, samples, CONFIG.partition("[[spaces]]")[0] + space)
-    monkeypatch.delitem(sys.modules, "my_model")
+    del sys.modules["my_model"]
     with connect(made.lake) as connection:
         rows = connection.sql("SELECT vector::FLOAT[] FROM embeddings_looks").fetchall()
     assert len(rows) == 10

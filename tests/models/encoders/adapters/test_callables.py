@@ -85,6 +85,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path.parent.mkdir()
     path.write_text(MODULE, "utf-8")
     monkeypatch.syspath_prepend(str(path.parent))
+    monkeypatch.delitem(sys.modules, "my_model", raising=False)
     forget_encoders()
     yield path
     forget_encoders()
