@@ -26,7 +26,7 @@ _SPACES: Final = pa.schema(
         ("dim", pa.int32()),
         ("metric", pa.string()),
         ("vectors", pa.int64()),
-        ("mb", pa.float64()),
+        ("size", pa.string()),
         ("index", pa.string()),
         ("recall", pa.float64()),
         ("notes", _STRINGS),
@@ -65,7 +65,7 @@ _JSON: Final = frozenset({"options", "details"})
 def spaces_result(states: Sequence[VersionState]) -> Result:
     """Return a row a version; the table names the columns that tell them apart."""
     rows = [_row(asdict(state)) | _index_row(state.index) | _told(state) for state in states]
-    columns = ("version", "state", "encoder", "dim", "vectors", "mb", "index", "recall", "notes")
+    columns = ("version", "state", "encoder", "dim", "vectors", "size", "index", "recall", "notes")
     table = pa.Table.from_pylist(rows, _SPACES)
     return Result.of(table, json_columns=_JSON, shown=columns)
 
@@ -155,7 +155,7 @@ def _told(state: VersionState) -> dict[str, Any]:
         lacks = ["complete"]
     # That a former version is not what is configured is no news.
     differs = list(state.differs) if state.state == "current" else []
-    return {"mb": round(state.size_bytes / 1e6, 1), "notes": [*lacks, *differs]}
+    return {"size": f"{state.size_bytes / 1e6:,.1f} MB", "notes": [*lacks, *differs]}
 
 
 def _plain(value: Any) -> str | None:

@@ -114,8 +114,10 @@ def decide(lake: Lake, settings: Settings, snapshot: Snapshot, sampled: Sampled)
         for pairs, side in zip(found, sampled.sides, strict=True)
     ]
     judged = [
-        strange_ranks(matrix, graph)
-        for (matrix, _), graph in zip(sampled.spaces, sampled.graphs, strict=True)
+        strange_ranks(matrix, graph.narrowed(settings.space(side.id.name).neighbours))
+        for (matrix, _), graph, side in zip(
+            sampled.spaces, sampled.graphs, sampled.sides, strict=True
+        )
     ]
     pairs, pair_flips = _pair_flips(sampled.spaces, found, uris)
     removals, removal_flips = _removal_flips(sampled.spaces, covers, uris)

@@ -291,10 +291,8 @@ def _differs(settings: Settings, space: SpaceRow) -> Iterator[str]:
         yield f"encoder {space.encoder}, configured {configured.encoder}"
         return
     try:
-        wanted, recipe = (
-            json.loads(canonical_options(configured)),
-            encoder_recipe(settings, configured),
-        )
+        wanted = json.loads(canonical_options(configured))
+        recipe = encoder_recipe(settings, configured)
     except ConfigError as error:
         yield str(error)
         return
