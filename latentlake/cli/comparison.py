@@ -79,7 +79,7 @@ def comparison_json(found: Comparison) -> str:
         "encoded": found.encoded,
         "overlap": overlap,
         "geometry": {n: None if isnan(v) else v for n, v in asdict(found.geometry).items()},
-        **decided,
+        "decided": decided,
         "target_recall": found.target_recall,
         "is_interchangeable": found.is_interchangeable,
         "verdict": verdict(found),

@@ -14,7 +14,8 @@ from latentlake.cli.terminal import shown
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tasks.stages.lineage import Difference, IndexState, ModelState, VersionState
+    from tasks.stages.lineage import IndexState, VersionState
+    from tasks.stages.model_lineage import Difference, ModelState
 
 _STRINGS: Final = pa.list_(pa.string())
 _SPACES: Final = pa.schema(

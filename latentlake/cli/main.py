@@ -33,7 +33,9 @@ COMMANDS: Final = {
         f"{_HERE}.stages:report", "Compute duplicates, clusters and anomalies.", _RUN
     ),
     "search": LazyCommand(
-        f"{_HERE}.search:search", "Find the items nearest to a text, an image or an item.", _ASK
+        f"{_HERE}.search:search",
+        "Find the items nearest to a text, an image, a vector or an item.",
+        _ASK,
     ),
     "sql": LazyCommand(f"{_HERE}.sql:sql", "Ask the lake's tables in SQL.", _ASK),
     "duplicates": LazyCommand(

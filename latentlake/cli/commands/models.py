@@ -37,7 +37,7 @@ def list_models(config: Path | None, output: Output) -> None:
     """List the models of all vectors in the lake."""
     from latentlake.cli.lineage import models_result
     from latentlake.cli.snapshots import last_snapshot
-    from tasks.stages.lineage import model_states
+    from tasks.stages.model_lineage import model_states
 
     lake, _, snapshot = last_snapshot(config)
     output.write(models_result(model_states(lake, snapshot)))
@@ -51,7 +51,7 @@ def show(model: str, config: Path | None, output: Output) -> None:
     """Say all that a model says of itself."""
     from latentlake.cli.lineage import figures, model_text
     from latentlake.cli.snapshots import last_snapshot
-    from tasks.stages.lineage import model_state
+    from tasks.stages.model_lineage import model_state
 
     lake, _, snapshot = last_snapshot(config)
     state = model_state(lake, snapshot, model)
@@ -76,7 +76,7 @@ def compare(one: str, other: str, config: Path | None, output: Output) -> None:
     """
     from latentlake.cli.lineage import differences_result
     from latentlake.cli.snapshots import last_snapshot
-    from tasks.stages.lineage import differences, model_state
+    from tasks.stages.model_lineage import differences, model_state
 
     lake, _, snapshot = last_snapshot(config)
     both = [model_state(lake, snapshot, name) for name in (one, other)]
