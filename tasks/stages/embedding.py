@@ -19,7 +19,7 @@ from data.shards import (
     write_shard,
 )
 from data.undo import whole_or_undone
-from latentlake.errors import BadInputError, EncodeError, SpaceMismatchError
+from latentlake.errors import BadInputError, EncodeError
 from latentlake.progress import report_progress
 from tasks.stages.contents import ContentGoneError, ContentReader
 from tasks.stages.heads import head_notes
@@ -52,14 +52,14 @@ def encode_group(
     """
     folder = lake.store.address(space.id.folder)
     reader = ContentReader(settings)
-    progress = _Progress(f"embed {space.label}", group.rows)
+    progress = Progress(f"embed {space.label}", group.rows)
     receipts = []
     for at, name in enumerate(group.shards, group.first):
         receipt = finished_shard(f"{folder}/{name}", space.id)
         if receipt is None:
             refs = planned_refs(lake, group.plan, at)
-            encoder = _own_encoder(lake, settings, space)
-            encoded = _encode(encoder, settings, reader.payloads(refs), len(refs), progress)
+            encoder = live_encoder(lake, settings, space)
+            encoded = encode_contents(encoder, settings, reader.payloads(refs), len(refs), progress)
             if not encoded.taken:
                 continue
             # Without those that have gone it is another shard: under the planned name it would
@@ -75,20 +75,6 @@ def encode_group(
             receipt = replace(receipt, truncated=encoded.truncated)
         receipts.append(receipt)
     return tuple(receipts)
-
-
-def _own_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any, Any]:
-    """Return the encoder that made the version.
-
-    Raises:
-        SpaceMismatchError: its weights or code have changed since.
-    """
-    encoder = live_encoder(lake, settings, space)
-    if encoder.fingerprint != space.id.fingerprint:
-        raise SpaceMismatchError(
-            space.id.name, space.id.fingerprint, encoder.fingerprint, "the version in the lake"
-        )
-    return encoder
 
 
 def commit_embedding(
@@ -126,24 +112,30 @@ def commit_embedding(
 
 
 @dataclass(slots=True)
-class _Progress:
-    """How far a group of shards is; a report a content would cost more than it tells."""
+class Progress:
+    """How far an encoding is; a report a content would cost more than it tells."""
 
     stage: str
     total: int
     done: int = 0
 
     def advance(self) -> None:
+        """Count a content that has been read."""
         self.done += 1
         if self.done % 64 == 0 or self.done == self.total:
             report_progress(self.stage, self.done, self.total, "contents")
 
 
 @dataclass(frozen=True, slots=True)
-class _Encoded:
-    """A shard's content: those with a vector, and all that were there, rejected ones included.
+class Encoded:
+    """What became of some contents.
 
-    `truncated` counts those of which the encoder saw the beginning only.
+    Attributes:
+        content_ids: those that have a vector, in order.
+        taken: all that were there, rejected ones included.
+        vectors: (len(content_ids), dim) float32.
+        rejected: those that were there and have none.
+        truncated: of how many the encoder saw the beginning only.
     """
 
     content_ids: list[str]
@@ -153,14 +145,14 @@ class _Encoded:
     truncated: int
 
 
-def _encode(
+def encode_contents(
     encoder: Encoder[Any, Any],
     settings: Settings,
     payloads: Iterator[tuple[ContentRef, Load]],
     planned: int,
-    progress: _Progress,
-) -> _Encoded:
-    """Prepare in a pool, encode in this thread, keep the plan's order."""
+    progress: Progress,
+) -> Encoded:
+    """Prepare in a pool, encode in this thread, keep the order of the payloads."""
     size = encoder.batch_size if settings.run.batch_size == "auto" else settings.run.batch_size
     ids: list[str] = []
     taken: list[str] = []
@@ -191,7 +183,7 @@ def _encode(
     if batch:
         encode()
     cut = getattr(encoder, "truncated", 0) - cut_before
-    return _Encoded(ids, taken, vectors[: len(ids)], rejected, cut)
+    return Encoded(ids, taken, vectors[: len(ids)], rejected, cut)
 
 
 def _encode_batch(

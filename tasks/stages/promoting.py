@@ -7,6 +7,7 @@ that is replaced stays whole, to go back to; those before it are forgotten.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -59,7 +60,10 @@ def promote_ready(lake: Lake, settings: Settings, run_id: str) -> list[StageRece
         if missing:
             note = f"{space.label} waits: it lacks {', '.join(missing)}"
         else:
-            note = f"{space.label} is complete: 'latentlake spaces promote {space.id.name}'"
+            note = (
+                f"{space.label} is complete and waits: 'latentlake spaces compare {space.id.name}' "
+                "says what would change, 'spaces promote' switches"
+            )
         receipts.append(StageReceipt("promote", space.id.name, changed=False, notes=(note,)))
     return receipts
 
@@ -87,8 +91,13 @@ def promote_version(
         missing = [] if space.is_current else lacking(lake, settings, space)
         if missing and not force:
             raise PromotionRefusedError(space.label, missing)
-        receipts = [] if space.is_current else [promote(lake, space, run.run_id)]
-        return finish_run(lake, settings, run, receipts)
+        if space.is_current:
+            return finish_run(lake, settings, run, [])
+        receipt = promote(lake, space, run.run_id)
+        if settings.space(space.id.name).promote == "auto" and not fits(settings, space):
+            told = 'promote = "auto": the next run switches to what latentlake.toml says'
+            receipt = replace(receipt, notes=(*receipt.notes, told))
+        return finish_run(lake, settings, run, [receipt])
 
 
 def lacking(lake: Lake, settings: Settings, space: SpaceRow) -> list[str]:
