@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from latentlake.errors import ConfigError, nearest_hint
+from latentlake.head_settings import ReduceSettings
 from latentlake.limits import LimitSettings
 from latentlake.source_settings import Name, SourceSettings
 
@@ -73,6 +74,17 @@ class SpaceSettings(_Table):
     )
     target_recall: float = Field(
         0.95, gt=0, le=1, description="recall@10 that the index is tuned for."
+    )
+    reduce: ReduceSettings | None = Field(
+        None, description="Keep principal components only, such as { pca = 256 }."
+    )
+    centre: bool | Literal["auto"] = Field(
+        "auto",
+        description="Take the mean off every vector; 'auto' does so where reduce is set and the "
+        "metric is l2.",
+    )
+    normalise: bool = Field(
+        default=False, description="Scale every vector to length 1, after the other two."
     )
     promote: Literal["auto", "manual"] = Field(
         "auto",

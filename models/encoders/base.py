@@ -37,6 +37,7 @@ class EncoderSpec:
         threads: how many threads the encoder's engine may use.
         engine: "auto", "openvino" or "torch": what computes a network.
         cache: the folder where converted networks are kept; None keeps none.
+        head: the folder of a fitted head that its vectors go through; None where they do not.
     """
 
     name: str
@@ -46,6 +47,7 @@ class EncoderSpec:
     threads: int = 1
     engine: str = "auto"
     cache: str | None = None
+    head: str | None = None
 
 
 class Encoder(Protocol[Item_contra, Prepared]):

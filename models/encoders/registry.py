@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module, metadata
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -231,6 +232,10 @@ def forget_encoders() -> None:
 
 @lru_cache(maxsize=LIVE_ENCODERS)
 def _load(spec: EncoderSpec) -> Encoder[Any, Any]:
+    if spec.head is not None:
+        from models.encoders.head import HeadedEncoder, read_head
+
+        return HeadedEncoder(_load(replace(spec, head=None)), read_head(Path(spec.head)))
     return find_encoder(spec.name).load_type().load(spec)
 
 

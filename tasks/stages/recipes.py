@@ -10,6 +10,7 @@ from data.content import content_id
 from data.stores.copies import cache_folder
 from models.encoders.base import EncoderSpec
 from models.encoders.registry import find_encoder
+from tasks.stages.heads import HEAD_FOLDER, has_head, head_recipe
 
 if TYPE_CHECKING:
     from data.lake import Lake
@@ -17,17 +18,35 @@ if TYPE_CHECKING:
 
 
 def encoder_spec(
-    lake: Lake, settings: Settings, encoder: str, options: str, artefact: str | None
+    lake: Lake,
+    settings: Settings,
+    encoder: str,
+    options: str,
+    artefact: str | None,
+    recipe: str = "",
 ) -> EncoderSpec:
-    """Return the recipe of a live encoder on this machine."""
+    """Return what a live encoder is loaded from on this machine.
+
+    Args:
+        lake: where the artefact is.
+        settings: how encoders run.
+        encoder: the registered name.
+        options: its options as JSON.
+        artefact: the folder of what was fitted for the space, or None.
+        recipe: the space's, which tells whether it has a head.
+    """
+    folder = lake.store.local_folder(artefact) if artefact else None
+    trained = folder if folder is not None and find_encoder(encoder).trainable else None
+    head = folder / HEAD_FOLDER if folder is not None and has_head(recipe) else None
     return EncoderSpec(
         name=encoder,
         options=json.dumps(with_places(settings, json.loads(options)), sort_keys=True),
         device=settings.run.device,
-        artefact=str(lake.store.local_folder(artefact)) if artefact else None,
+        artefact=str(trained) if trained else None,
         threads=settings.run.thread_count,
         engine=settings.run.engine,
         cache=str(cache_folder()),
+        head=str(head) if head else None,
     )
 
 
@@ -35,6 +54,11 @@ def with_places(settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
     """Make the path in an encoder's options absolute: it is relative to the configuration."""
     path = options.get("path")
     return options if path is None else options | {"path": settings.resolve(str(path))}
+
+
+def space_recipe(settings: Settings, space: SpaceSettings) -> str:
+    """Name what decides a space's vectors: its encoder's recipe and its head's."""
+    return encoder_recipe(settings, space) + head_recipe(space)
 
 
 def encoder_recipe(settings: Settings, space: SpaceSettings) -> str:

@@ -10,28 +10,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.catalog import SpaceRow, current_spaces, space_versions, version_key
-from data.content import content_id
 from data.lake import Lake, Snapshot, table_of
 from data.shards import shard_paths
 from data.vectors import ShardVectors, open_vectors
 from data.version_names import named_version
 from latentlake.errors import (
-    BadInputError,
     ConfigError,
     QueryError,
     SpaceMismatchError,
     nearest_hint,
 )
-from latentlake.progress import report_progress
 from models.encoders.registry import find_encoder, load_encoder, parse_options
 from models.types import Modality
-from tasks.stages.budget import working_on
-from tasks.stages.contents import ContentReader, item_of, refs_of, view_first_places
-from tasks.stages.recipes import encoder_recipe, encoder_spec, with_places
+from tasks.stages.fitting import fit_space
+from tasks.stages.heads import has_head, head_recipe, without_head
+from tasks.stages.recipes import encoder_recipe, encoder_spec, space_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from latentlake.settings import Settings, SpaceSettings
     from models.encoders.base import Encoder
 
@@ -66,7 +61,7 @@ def fits(settings: Settings, space: SpaceRow) -> bool:
     return (
         space.encoder == configured.encoder
         and space.options == canonical_options(configured)
-        and space.recipe == encoder_recipe(settings, configured)
+        and space.recipe == space_recipe(settings, configured)
     )
 
 
@@ -74,17 +69,19 @@ def is_reproducible(settings: Settings, space: SpaceRow) -> bool:
     """Tell whether code and weights are still those that a version was made with."""
     made = {"encoder": space.encoder, "options": json.loads(space.options)}
     try:
-        return space.recipe == encoder_recipe(
-            settings, settings.space(space.id.name).model_copy(update=made)
-        )
+        recipe = encoder_recipe(settings, settings.space(space.id.name).model_copy(update=made))
+        return without_head(space.recipe) == recipe  # a head is kept, and does not change
     except ConfigError:  # its plug-in or its weights are no longer installed
         return False
 
 
-def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceRow:
+def make_space(
+    lake: Lake, settings: Settings, name: str, run_id: str, *, retrain: bool = False
+) -> SpaceRow:
     """Load the space's encoder, training it first where it must be, and record the space.
 
-    Beside a current version that has vectors the new one waits, until it is promoted.
+    Beside a current version that has vectors the new one waits, until it is promoted. Where only
+    the head is another, the encoder stays as it was trained, unless `retrain` is true.
 
     Raises:
         ConfigError: the encoder's modality is not that of the space's sources.
@@ -99,14 +96,20 @@ def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceR
             f"its sources hold {kind}."
         )
     options = canonical_options(configured)
-    artefact = _train(lake, settings, name) if entry.trainable else None
-    encoder = load_encoder(encoder_spec(lake, settings, configured.encoder, options, artefact))
+    recipe = space_recipe(settings, configured)
+    artefact = None
+    if entry.trainable or has_head(recipe):
+        before = None if retrain else _same_encoder(lake, settings, name)
+        artefact = fit_space(lake, settings, name, before)
+    encoder = load_encoder(
+        encoder_spec(lake, settings, configured.encoder, options, artefact, recipe)
+    )
     row = _placed(lake, name, encoder.fingerprint) | {
         "space": name,
         "fingerprint": encoder.fingerprint,
         "encoder": configured.encoder,
         "options": options,
-        "recipe": encoder_recipe(settings, configured),
+        "recipe": recipe,
         "modality": str(encoder.modality),
         "dim": encoder.dim,
         "metric": str(encoder.metric),
@@ -155,17 +158,17 @@ def require_space(lake: Lake, settings: Settings, name: str) -> SpaceRow:
 
 
 def retrain_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceRow:
-    """Train a space's encoder anew on the present corpus; the old version stays beside the new.
+    """Train a space's encoder and head anew on the present corpus, beside the old version.
 
     Raises:
-        ConfigError: the space's encoder comes trained.
+        ConfigError: the space's encoder comes trained, and it has no head.
     """
-    encoder = settings.space(name).encoder
-    if not find_encoder(encoder).trainable:
+    configured = settings.space(name)
+    if not find_encoder(configured.encoder).trainable and not head_recipe(configured):
         raise ConfigError(
-            f"space '{name}': encoder '{encoder}' comes trained; leave out --retrain."
+            f"space '{name}': encoder '{configured.encoder}' comes trained; leave out --retrain."
         )
-    return make_space(lake, settings, name, run_id)
+    return make_space(lake, settings, name, run_id, retrain=True)
 
 
 def live_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any, Any]:
@@ -175,7 +178,7 @@ def live_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any
         SpaceMismatchError: it is another model than the one that made the space.
     """
     encoder = load_encoder(
-        encoder_spec(lake, settings, space.encoder, space.options, space.artefact)
+        encoder_spec(lake, settings, space.encoder, space.options, space.artefact, space.recipe)
     )
     if encoder.fingerprint != space.id.fingerprint:
         raise SpaceMismatchError(
@@ -234,33 +237,12 @@ _opened: dict[Any, ShardVectors] = {}
 """The last vectors that were opened: ids and a mask, no matrix."""
 
 
-def _train(lake: Lake, settings: Settings, name: str) -> str:
-    """Train a space's encoder on what its sources hold now; return the model's folder."""
+def _same_encoder(lake: Lake, settings: Settings, name: str) -> SpaceRow | None:
+    """Return a version whose encoder, but not its head, is what is wanted, if there is one."""
     configured = settings.space(name)
-    encoder_type = find_encoder(configured.encoder).load_type()
-    options = with_places(settings, configured.options)
-    with lake.store.scratch(f"models/{name}/_training") as work:
-        encoder_type.train(
-            _contents(lake, settings, name),
-            parse_options(configured.encoder, options),
-            work,
-            lambda step, done: report_progress(f"train {name}: {step}", int(100 * done), 100, "%"),
-        )
-        made = (path for path in sorted(work.rglob("*")) if path.is_file())
-        digest = content_id("".join(content_id(path.read_bytes()) for path in made))[:16]
-        final = f"models/{name}/{digest}"
-        lake.store.publish(work, final, "model")
-    return final
-
-
-def _contents(lake: Lake, settings: Settings, name: str) -> Iterator[Any]:
-    """Yield the contents of a space's sources, as an encoder takes them, in order of place."""
-    reader = ContentReader(settings)
-    with working_on(lake, settings, f"train-{name}") as work:
-        view_first_places(work, lake, settings.space(name).sources)
-        for batch in work.stream("FROM first_places ORDER BY source, file, position, key"):
-            for _, load in reader.payloads(list(refs_of(batch))):
-                try:
-                    yield item_of(load())
-                except BadInputError:  # gone since (the next ingest sorts it out), or no picture
-                    continue
+    wanted = (configured.encoder, canonical_options(configured))
+    recipe = encoder_recipe(settings, configured)
+    for space in space_versions(lake, name):
+        if (space.encoder, space.options) == wanted and without_head(space.recipe) == recipe:
+            return space
+    return None

@@ -129,9 +129,9 @@ def tables_of_settings() -> Iterator[tuple[str, str, type[BaseModel]]]:
         heading = f"[[{name}]]" if is_list else f"[{name}]"
         yield heading, f"LATENTLAKE_{name.upper()}", model
         for inner, inner_field in model.model_fields.items():
-            annotation = inner_field.annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                yield f"[{name}.{inner}]", f"LATENTLAKE_{name.upper()}", annotation
+            for found in (inner_field.annotation, *get_args(inner_field.annotation)):
+                if isinstance(found, type) and issubclass(found, BaseModel):
+                    yield f"[{name}.{inner}]", f"LATENTLAKE_{name.upper()}", found
 
 
 def inner_model(field: FieldInfo) -> tuple[type[BaseModel], bool]:

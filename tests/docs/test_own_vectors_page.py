@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from data.catalog import connect
 from latentlake.cli.main import cli
-from tests.docs.test_docs import blocks
+from tests.docs.test_docs import DOCS, blocks
 from tests.tasks.conftest import Project
 
 if TYPE_CHECKING:
@@ -37,7 +37,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         exec(script, {})  # noqa: S102  the page's own example
     (made.folder / "latentlake.toml").write_text("\n".join(blocks(PAGE, "toml")), "utf-8")
     assert "latentlake run" in commands()
-    assert not made.run().errors  # what the command does, without a server of Prefect's
+    summary = made.run()  # what the command does, without a server of Prefect's
+    assert not summary.errors
+    page = " ".join((DOCS / PAGE).read_text("utf-8").split())
+    for note in (n for r in summary.receipts if r.stage == "embed" for n in r.notes):
+        assert f"`{note}`" in page
     return made
 
 
@@ -50,7 +54,7 @@ def test_every_command_has_an_answer(
     assert program == "latentlake"
     result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert "digit" in result.output
+    assert ("short" if arguments[0] == "sql" else "digit") in result.output
 
 
 def test_the_neighbours_are_those_of_brute_force(project: Project, tmp_path: Path) -> None:
@@ -65,8 +69,8 @@ def test_the_neighbours_are_those_of_brute_force(project: Project, tmp_path: Pat
     same = digits.target[squares.argmin(axis=1)] == digits.target
     assert agreement == pytest.approx(same.mean(), abs=0.003)
     output = tmp_path / "hits.json"
-    arguments = ["search", "--vector", str(project.folder / "query.npy"), "--output", str(output)]
-    config = ["--config", str(project.folder / "latentlake.toml")]
-    assert CliRunner().invoke(cli, [*arguments, *config]).exit_code == 0
+    arguments = ["search", "--vector", str(project.folder / "query.npy"), "--space", "pixels"]
+    rest = ["--output", str(output), "--config", str(project.folder / "latentlake.toml")]
+    assert CliRunner().invoke(cli, [*arguments, *rest]).exit_code == 0
     first = json.loads(output.read_text("utf-8"))[0]
     assert (first["uri"], first["similarity"]) == ("digits.parquet#digit-0", 0)

@@ -14,7 +14,7 @@ from data.catalog import connect
 from data.query_vectors import read_query_vector
 from latentlake.errors import ConfigError, QueryError
 from tasks.stages.searching import SearchQuery, search
-from tasks.stages.spaces import known_space, retrain_space
+from tasks.stages.spaces import retrain_space
 from tests.tasks.conftest import Project, age
 
 if TYPE_CHECKING:
@@ -206,7 +206,6 @@ def test_retraining_takes_the_length_of_the_present_vectors(own: Own) -> None:
     own.put(named(clustered(20, 8)))
     own.ingest("mine")
     assert retrain_space(own.lake, own.settings, "own", "again").id.dim == 8
-    assert known_space(own.lake, "own").id.dim == 8
 
 
 def test_a_space_without_vectors_says_so(own: Own) -> None:
