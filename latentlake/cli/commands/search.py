@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "latentlake search convolutional networks for grasping",
         "latentlake search --image shirt.jpg -k 5",
+        "latentlake search --space photos a red dress",
         "latentlake search --vector query.npy --space mine",
         "latentlake search --item photos/shirt/0a.jpg --space cnn",
         "latentlake search 'dark matter' --where \"metadata->>'primary_cat' = 'astro-ph.CO'\"",
@@ -57,6 +58,7 @@ def search(
 ) -> None:
     """Find the items nearest to a text, an image, a vector or an item.
 
+    Words find texts, and images where the space's encoder reads words (open_clip).
     Items with the same content share a row: one is shown, the others are its copies. --where is
     an SQL expression over the columns of the view items, evaluated before the search, so that
     k items come back if there are as many.
