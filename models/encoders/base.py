@@ -88,6 +88,18 @@ class Encoder(Protocol[Item_contra, Prepared]):
         ...
 
 
+class ReadsQueries(Protocol):
+    """What an encoder of images also is where words can be looked for among its vectors."""
+
+    def encode_query(self, text: str) -> Matrix:
+        """Return the vector of some words, (1, dim) float32, in the space of the images.
+
+        Raises:
+            EncodeError: there are no words.
+        """
+        ...
+
+
 class EncoderType(Protocol):
     """What the registry finds under a name: a class with these members."""
 

@@ -19,6 +19,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from latentlake.errors import ConfigError, MissingExtraError, UnknownEncoderError
+from models.encoders.adapters.families import FAMILIES, Family
 from models.encoders.base import Encoder, EncoderOptions, EncoderSpec, EncoderType
 from models.encoders.options import (
     EfficientNetLiteOptions,
@@ -44,20 +45,28 @@ class LazyEncoder:
     Attributes:
         name: the registered name.
         target: "module:Class" of the `EncoderType`.
-        modality: what kind of item it takes.
+        modality: what kind of item it takes; None where its option of this name says so.
         options_type: its options.
         trainable: whether it is trained in the lake.
         revision: counts up with every change of its code that changes vectors.
         packages: distributions whose version decides the vectors (those with the weights).
+        install: what pip is to install where one of them is missing; by default itself.
+        reads_queries: whether words can be looked for among its vectors of images.
     """
 
     name: str
     target: str
-    modality: Modality
+    modality: Modality | None
     options_type: type[EncoderOptions] = EncoderOptions
     trainable: bool = False
     revision: int = 1
     packages: tuple[str, ...] = ()
+    install: str = ""
+    reads_queries: bool = False
+
+    def modality_with(self, options: EncoderOptions) -> Modality:
+        """Return what kind of item it takes with these options."""
+        return self.modality or Modality(options.modality)  # type: ignore[attr-defined]
 
     def recipe(self) -> str:
         """Name code revision and weights' versions, cheaply: the same recipe, the same vectors.
@@ -90,7 +99,8 @@ class LazyEncoder:
         try:
             return metadata.version(package)
         except metadata.PackageNotFoundError:
-            raise MissingExtraError(f"encoder '{self.name}'", package, package) from None
+            feature, install = f"encoder '{self.name}'", self.install or package
+            raise MissingExtraError(feature, package, install) from None
 
 
 _BUILT_IN: Final[Mapping[str, LazyEncoder]] = {
@@ -140,16 +150,22 @@ def encoder_names() -> tuple[str, ...]:
 def find_encoder(name: str) -> LazyEncoder:
     """Look an encoder up; only a plug-in's module is imported for it.
 
+    A name with a colon is a model of a family: "timm:resnet50".
+
     Raises:
         UnknownEncoderError: neither a built-in encoder nor a plug-in has this name.
         ConfigError: a plug-in takes a name that is taken, or is not an encoder.
     """
+    family, _, model = name.partition(":")
+    if model and family in FAMILIES:
+        return _of_family(name, FAMILIES[family])
     plug_ins = _plug_ins()
     if name in _BUILT_IN:
         return _BUILT_IN[name]
     if name in plug_ins:
         return _describe_plug_in(plug_ins[name])
-    raise UnknownEncoderError(name, known=[*_BUILT_IN, *plug_ins])
+    families = [f"{one.name}:{model or one.model}" for one in FAMILIES.values()]
+    raise UnknownEncoderError(name, known=[*_BUILT_IN, *plug_ins, *families])
 
 
 def parse_options(name: str, given: Mapping[str, Any]) -> EncoderOptions:
@@ -219,6 +235,19 @@ def _plug_ins() -> dict[str, metadata.EntryPoint]:
     return found
 
 
+def _of_family(name: str, family: Family) -> LazyEncoder:
+    return LazyEncoder(
+        name=name,
+        target=family.target,
+        modality=family.modality,
+        options_type=family.options_type,
+        revision=family.revision,
+        packages=family.packages,
+        install=f"-c constraints.txt -e '.[{family.extra}]'",
+        reads_queries=family.reads_queries,
+    )
+
+
 def _describe_plug_in(entry: metadata.EntryPoint) -> LazyEncoder:
     """Import a plug-in and read off what built-in encoders have in the registry."""
     try:
@@ -241,6 +270,7 @@ def _describe_plug_in(entry: metadata.EntryPoint) -> LazyEncoder:
         trainable=bool(found.trainable),
         revision=int(getattr(found, "revision", 1)),
         packages=(entry.dist.name,) if entry.dist is not None else (),
+        reads_queries=hasattr(found, "encode_query"),
     )
 
 

@@ -7,27 +7,29 @@ connection that reads the lake and nothing else; it never becomes part of a stat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.catalog import SpaceRow, connect, current_spaces
+from data.catalog import SpaceRow, connect
 from data.images import decode_image
 from data.shards import shard_paths
 from data.vectors import open_vectors, vectors_of
 from latentlake.errors import BadInputError, QueryError, SpaceMismatchError
 from models.indexes.exact import exact_search
 from models.types import Matrix, Metric
+from tasks.stages.choosing import space_to_search
 from tasks.stages.indexing import stored_index
-from tasks.stages.spaces import known_space, live_encoder
+from tasks.stages.spaces import live_encoder
 from tasks.stages.threads import own_threads
 
 if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
     from latentlake.settings import Settings
+    from models.encoders.base import ReadsQueries
 
 HITS: Final = pa.schema(
     [
@@ -57,7 +59,8 @@ class SearchQuery:
         text: words.
         image: the bytes of a picture.
         item: an item's id or URI; its own content is no answer.
-        space: where to look; by default the only space of the query's modality.
+        space: where to look; by default the only space of the query's modality, and for text
+            where there is none, the only space of images that reads words.
         k: how many contents to return.
         where: an SQL expression over the columns of `items` that a shown item satisfies.
     """
@@ -168,20 +171,8 @@ class _Search:
         modality = "text" if query.text is not None else "image"
         if item is not None:
             modality = item["modality"]
-        if query.space is not None:
-            space = known_space(self.lake, query.space, self.snapshot)
-            if space.modality != modality:
-                raise QueryError(f"space '{query.space}' holds {space.modality}s, not {modality}s.")
-            return space
-        spaces = current_spaces(self.lake, self.snapshot)
-        fitting = [space for space in spaces.values() if space.modality == modality]
-        if len(fitting) > 1:
-            listed = ", ".join(space.id.name for space in fitting)
-            raise QueryError(f"several spaces hold {modality}s; name one of them: {listed}.")
-        if not fitting:
-            listed = ", ".join(f"{s.id.name} ({s.modality}s)" for s in spaces.values())
-            raise QueryError(f"the lake has no space of {modality}s, only: {listed or 'nothing'}.")
-        return fitting[0]
+        words = query.text is not None
+        return space_to_search(self.lake, self.snapshot, query.space, modality, words=words)
 
     def _encoded(self, query: SearchQuery, space: SpaceRow) -> Matrix:
         """Encode the query, (1, dim) float32, with the very model that made the space."""
@@ -191,6 +182,9 @@ class _Search:
                 space.id.name, space.id.fingerprint, encoder.fingerprint, "the lake's space"
             )
         try:
+            if query.text is not None and space.modality == "image":
+                words: Matrix = cast("ReadsQueries", encoder).encode_query(query.text)
+                return words
             payload = query.text if query.image is None else decode_image(query.image)
             vector: Matrix = encoder.encode([encoder.prepare(payload)])
         except BadInputError as error:

@@ -64,9 +64,10 @@ def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceR
     configured = settings.space(name)
     entry = find_encoder(configured.encoder)
     kind = settings.source(configured.sources[0]).kind
-    if (entry.modality == "image") != (kind == "images"):
+    modality = entry.modality_with(parse_options(configured.encoder, configured.options))
+    if (modality == "image") != (kind == "images"):
         raise ConfigError(
-            f"space '{name}': encoder '{configured.encoder}' takes {entry.modality}s, "
+            f"space '{name}': encoder '{configured.encoder}' takes {modality}s, "
             f"its sources hold {kind}."
         )
     options = canonical_options(configured)
@@ -254,7 +255,7 @@ def _recipe(settings: Settings, space: SpaceSettings) -> str:
     if path is None or entry.trainable:
         return entry.recipe()
     folder = Path(settings.resolve(str(path)))
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    files = sorted(file for file in (folder, *folder.rglob("*")) if file.is_file())
     stamps = [(str(file.relative_to(folder)), *_stamp(file)) for file in files]
     return f"{entry.recipe()} files={content_id(json.dumps(stamps))[:16]}"
 

@@ -21,6 +21,7 @@ from pydantic_core import PydanticUndefined
 from data.catalog import connect
 from data.sources.formats import format_of
 from latentlake.settings import Settings
+from models.encoders.adapters.families import FAMILIES
 from models.encoders.registry import encoder_names, find_encoder
 from tests.tasks.conftest import Project
 
@@ -172,9 +173,9 @@ def test_the_environment_variables_are_those_that_settings_read(
     assert [source.name for source in read.sources] == ["photos"]
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", [*BUILT_IN, *(f"{name}:model" for name in FAMILIES)])
 def test_every_option_of_an_encoder_is_in_the_reference(name: str) -> None:
-    documented = rows_of(section("reference/encoders.md", name))
+    documented = rows_of(section("reference/encoders.md", name.partition(":")[0]))
     options = find_encoder(name).options_type.model_fields
     assert {key: cells[:2] for key, cells in documented.items()} == {
         key: [type_name(field.annotation), default_of(field)] for key, field in options.items()
