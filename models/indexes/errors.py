@@ -29,6 +29,14 @@ class InvalidVectorsError(LakeError):
         super().__init__(f"these vectors cannot be used: {reason}.")
 
 
+class TooManyMatchesError(LakeError):
+    """A range search has found more than its caller can hold."""
+
+    def __init__(self, matches: int) -> None:
+        self.matches = matches
+        super().__init__(f"more than {matches:,} rows are within the threshold: raise it.")
+
+
 class IndexFileError(LakeError):
     """An index file is missing, cut short, or not one of latentlake's."""
 
