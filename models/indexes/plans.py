@@ -14,6 +14,7 @@ from enum import StrEnum
 from math import sqrt
 from typing import Final, assert_never
 
+from models.indexes.errors import IndexTooLargeError
 from models.types import Metric
 
 EXACT_ROWS: Final = 20_000
@@ -29,6 +30,7 @@ GRAPH_COARSE_LISTS: Final = 8192
 """From this many lists on, brute force over their centroids costs more than scanning some."""
 TUNING_QUERIES: Final = 500
 MEASURING_QUERIES: Final = 1000
+MEGABYTE: Final = 10**6
 
 
 class IndexKind(StrEnum):
@@ -71,19 +73,51 @@ class IndexPlan:
     reasons: tuple[str, ...]
 
 
-def choose_index(rows: int, dim: int, metric: Metric) -> IndexPlan:
+def choose_index(rows: int, dim: int, metric: Metric, most_bytes: int | None = None) -> IndexPlan:
     """Propose an index for so many vectors.
 
     Args:
         rows: how many vectors.
         dim: their length.
         metric: how nearness is measured.
+        most_bytes: what the index may take in memory; None for any size.
 
     Returns:
         The plan, with the reasons for its kind.
+
+    Raises:
+        IndexTooLargeError: not even the coarsest codes that serve are small enough.
     """
-    kind, reason = _choose_kind(rows, dim, metric)
-    return plan_for(kind, rows, reasons=(reason,))
+    kind, *reasons = _choose_kind(rows, dim, metric)
+    if most_bytes is None or index_bytes(kind, rows, dim) <= most_bytes:
+        return plan_for(kind, rows, reasons=tuple(reasons))
+    coarser = [IndexKind.IVF_SQFP16, IndexKind.IVF_SQ8] if metric is Metric.COSINE else []
+    needed = {one: index_bytes(one, rows, dim) for one in (kind, *coarser)}
+    smaller = next((one for one in coarser if needed[one] <= most_bytes), None)
+    if smaller is None:
+        raise IndexTooLargeError(rows, dim, min(needed.values()), most_bytes)
+    reason = (
+        f"{kind} would take {needed[kind] // MEGABYTE} MB, more than the {most_bytes // MEGABYTE} "
+        f"that limits.memory leaves for an index: {smaller}."
+    )
+    return plan_for(smaller, rows, reasons=(reason,))
+
+
+def index_bytes(kind: IndexKind, rows: int, dim: int) -> int:
+    """Return what an index takes in memory."""
+    width, overhead = _WIDTHS[kind]
+    lists = 0 if kind in (IndexKind.FLAT, IndexKind.HNSW) else _list_count(rows)
+    return rows * (dim * width + overhead) + 4 * lists * dim
+
+
+_WIDTHS: Final = {
+    IndexKind.FLAT: (4, 0),
+    IndexKind.HNSW: (4, 280),
+    IndexKind.IVF_FLAT: (4, 8),
+    IndexKind.IVF_SQFP16: (2, 8),
+    IndexKind.IVF_SQ8: (1, 8),
+}
+"""Bytes of a dimension; of a row's number and links."""
 
 
 def _choose_kind(rows: int, dim: int, metric: Metric) -> tuple[IndexKind, str]:
@@ -137,7 +171,7 @@ def held_back(rows: int, *, trained: bool) -> tuple[int, int]:
 def _inverted_lists(codec: str, rows: int, reasons: tuple[str, ...]) -> IndexPlan:
     """About 3 sqrt(rows) lists balance finding the lists against scanning them."""
     available = max(1, rows - sum(held_back(rows, trained=True)))
-    lists = max(1, min(int(3 * sqrt(rows)), available // POINTS_PER_LIST))
+    lists = _list_count(rows)
     coarse = "_HNSW32" if lists > GRAPH_COARSE_LISTS else ""
     training = min(available, TRAINING_ROWS_PER_LIST * lists)
     why = f"{lists} lists: 3 sqrt(rows), at most one for {POINTS_PER_LIST} training rows."
@@ -147,3 +181,8 @@ def _inverted_lists(codec: str, rows: int, reasons: tuple[str, ...]) -> IndexPla
         training_rows=training,
         reasons=(*reasons, why),
     )
+
+
+def _list_count(rows: int) -> int:
+    available = max(1, rows - sum(held_back(rows, trained=True)))
+    return max(1, min(int(3 * sqrt(rows)), available // POINTS_PER_LIST))

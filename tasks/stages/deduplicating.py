@@ -21,7 +21,6 @@ from latentlake.errors import ConfigError
 from models.analysis.duplicates import Cover, greedy_cover
 from models.indexes.results import NO_ROW
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
-from tasks.stages.indexing import rows_among
 from tasks.stages.pairing import pair_contents, stored_pairs
 
 if TYPE_CHECKING:
@@ -102,8 +101,8 @@ def _ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
 
 def _priority(ranked: pa.Table, vectors: ShardVectors) -> Any:
     """Return the vectors' rows in the order of their best item."""
-    rows = pc.index_in(ranked["content_id"].combine_chunks(), value_set=vectors.content_ids)
-    found = rows.drop_null().to_numpy()
+    rows = vectors.rows_of(ranked["content_id"])
+    found = rows[rows != NO_ROW]
     _, first = np.unique(found, return_index=True)
     return found[np.sort(first)].astype(np.int64)
 
@@ -114,7 +113,7 @@ def _rows(ranked: pa.Table, vectors: ShardVectors, cover: Cover) -> pa.Table:
     encoded = ranked["content_id"].combine_chunks().dictionary_encode()
     code = encoded.indices.to_numpy()
     _, best = np.unique(code, return_index=True)
-    row_of = rows_among(encoded.dictionary, vectors.content_ids)
+    row_of = vectors.rows_of(encoded.dictionary)
     code_of = np.full(vectors.rows, NO_ROW, np.int64)
     code_of[row_of[row_of != NO_ROW]] = np.flatnonzero(row_of != NO_ROW)
     twin_code = np.full(best.size, NO_ROW, np.int64)

@@ -11,9 +11,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from latentlake.errors import LakeError, SpaceMismatchError
@@ -21,7 +19,6 @@ from models.indexes.build import RECALL_K, BuiltIndex, build_index
 from models.indexes.errors import IndexFileError
 from models.indexes.growth import MOST_UNMEASURED, Growth, reason_to_retrain, remeasure
 from models.indexes.recall import RecallEstimate
-from models.indexes.results import NO_ROW
 from models.indexes.row_view import RowView
 from models.indexes.streams import batch_rows
 from models.indexes.vector_index import VectorIndex
@@ -41,7 +38,6 @@ if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
-    from models.types import RowIds
     from tasks.stages.receipts import StageReceipt
 
 INDEX_FILE = "index.faiss"
@@ -117,7 +113,7 @@ def _extended(
     if details is None or stored is None:
         return _FIRST
     index, contents = stored
-    fresh = np.flatnonzero(~np.asarray(pc.is_in(vectors.content_ids, value_set=contents)))
+    fresh = vectors.rows_outside(contents)
     growth = Growth(
         index.plan, details["trained_rows"], index.rows, vectors.rows - fresh.size, fresh.size
     )
@@ -142,7 +138,7 @@ def _extended(
     )
     if version.changes_since <= MOST_UNMEASURED * version.measured_rows:
         return version
-    view = RowView(index, rows_among(contents, vectors.content_ids))
+    view = RowView(index, vectors.rows_of(contents))
     recall = remeasure(view, vectors, metric, RECALL_K, settings.run.seed)
     built = replace(version.built, recall=recall)
     if not built.reaches_target:
@@ -181,17 +177,12 @@ def stored_index(
     return index, contents
 
 
-def rows_among(ids: pa.Array, order: pa.Array) -> RowIds:
-    """Return where each of some ids stands in an order: (len(ids),) int64, -1 for nowhere."""
-    return np.asarray(pc.index_in(ids, value_set=order).fill_null(NO_ROW), np.int64)
-
-
 def index_over(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> RowView | None:
     """Return the space's index in the row order of these vectors, if it holds them all."""
     stored = stored_index(lake, space)
     if stored is None:
         return None
-    view = RowView(stored[0], rows_among(stored[1], vectors.content_ids))
+    view = RowView(stored[0], vectors.rows_of(stored[1]))
     return view if view.rows == vectors.rows else None
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from data.catalog import SpaceRow, current_spaces
 from data.content import content_id
 from data.lake import Lake, Snapshot, table_of
+from data.scans import table_batches
 from data.shards import shard_paths
 from data.stores.copies import cache_folder
 from data.vectors import ShardVectors, open_vectors
@@ -179,13 +180,19 @@ def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVecto
     key = (lake.uri, space.id, sources, *states)
     vectors = _opened.get(key)
     if vectors is None:
-        live, within = ~pc.field("deleted"), ("source", pa.array(sources, pa.string()))
-        items = lake.read("items", where=live, within=within, columns=["content_id"])
-        active = items["content_id"].combine_chunks()
+        active = _live_contents(lake, sources)
         vectors = open_vectors(shard_paths(lake, space.id), space.id.dim, active)
         _opened.clear()
         _opened[key] = vectors
     return vectors
+
+
+def _live_contents(lake: Lake, sources: tuple[str, ...]) -> Iterator[pa.Array]:
+    """Yield the contents of the items that these sources hold now."""
+    chosen = pa.array(sources, pa.string())
+    columns = ["content_id", "source", "deleted"]
+    for batch in table_batches(lake, "items", columns, ("source", chosen)):
+        yield batch["content_id"].filter(pc.invert(batch["deleted"]))
 
 
 _opened: dict[Any, ShardVectors] = {}
