@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 _ELEMENTS: Final = ".list.element"
 GROUP_ROWS: Final = 1 << 18
 """Rows of a row group: a writer holds one, and each has a dictionary of its own."""
+READ_ROWS: Final = 1 << 15
+"""Rows that a reader holds; they share their row group's dictionary."""
 _DICTIONARY_BYTES: Final = 1 << 30
 """Beyond it a writer would fall back to plain strings; ids of 30 million rows stay below."""
 
@@ -165,7 +167,7 @@ def read_numbered(lake: Lake, name: str, space: str, *columns: str) -> Iterator[
         if f"/space={space}/" in path:
             with pq.ParquetFile(readable(path), read_dictionary=numbered) as file:
                 for group in range(file.num_row_groups):
-                    yield from file.read_row_group(group).to_batches()
+                    yield from file.iter_batches(READ_ROWS, row_groups=[group], use_threads=False)
 
 
 def numbered_ids(rows: npt.NDArray[np.int64], ids: pa.Array) -> pa.DictionaryArray:

@@ -72,6 +72,21 @@ class IndexPlan:
     training_rows: int
     reasons: tuple[str, ...]
 
+    @property
+    def is_inverted(self) -> bool:
+        """Whether vectors lie in inverted lists."""
+        return self.factory.startswith("IVF")
+
+    @property
+    def codec(self) -> str:
+        """How vectors are coded: "Flat", "SQfp16", "SQ8" or "HNSW32"."""
+        return self.factory.rpartition(",")[2]
+
+
+def is_same_kind(one: IndexPlan, other: IndexPlan) -> bool:
+    """Tell whether two plans differ at most in the number of lists and the effort."""
+    return (one.is_inverted, one.codec) == (other.is_inverted, other.codec)
+
 
 def choose_index(rows: int, dim: int, metric: Metric, most_bytes: int | None = None) -> IndexPlan:
     """Propose an index for so many vectors.
@@ -88,36 +103,39 @@ def choose_index(rows: int, dim: int, metric: Metric, most_bytes: int | None = N
     Raises:
         IndexTooLargeError: not even the coarsest codes that serve are small enough.
     """
-    kind, *reasons = _choose_kind(rows, dim, metric)
-    if most_bytes is None or index_bytes(kind, rows, dim) <= most_bytes:
-        return plan_for(kind, rows, reasons=tuple(reasons))
+    kind, reason = _choose_kind(rows, dim, metric)
+    plan = plan_for(kind, rows, reasons=(reason,))
+    needed = index_bytes(plan, rows, dim)
+    if most_bytes is None or needed <= most_bytes:
+        return plan
     coarser = [IndexKind.IVF_SQFP16, IndexKind.IVF_SQ8] if metric is Metric.COSINE else []
-    needed = {one: index_bytes(one, rows, dim) for one in (kind, *coarser)}
-    smaller = next((one for one in coarser if needed[one] <= most_bytes), None)
-    if smaller is None:
-        raise IndexTooLargeError(rows, dim, min(needed.values()), most_bytes)
-    reason = (
-        f"{kind} would take {needed[kind] // MEGABYTE} MB, more than the {most_bytes // MEGABYTE} "
-        f"that limits.memory leaves for an index: {smaller}."
-    )
-    return plan_for(smaller, rows, reasons=(reason,))
+    least = needed
+    for one in coarser:
+        reason = (
+            f"{plan.factory} would take {needed // MEGABYTE} MB, and limits.memory leaves "
+            f"{most_bytes // MEGABYTE} for an index: {_CODES[one]}."
+        )
+        smaller = plan_for(one, rows, reasons=(reason,))
+        least = min(least, index_bytes(smaller, rows, dim))
+        if index_bytes(smaller, rows, dim) <= most_bytes:
+            return smaller
+    raise IndexTooLargeError(rows, dim, least, most_bytes)
 
 
-def index_bytes(kind: IndexKind, rows: int, dim: int) -> int:
+_CODES: Final = {IndexKind.IVF_SQFP16: "inverted lists in float16", IndexKind.IVF_SQ8: "in 8 bits"}
+_WIDTHS: Final = {"Flat": 4, "SQfp16": 2, "SQ8": 1, "HNSW32": 4}
+"""Bytes of a dimension."""
+_LINKS: Final = 280
+"""Bytes of a row's links in an HNSW graph."""
+
+
+def index_bytes(plan: IndexPlan, rows: int, dim: int) -> int:
     """Return what an index takes in memory."""
-    width, overhead = _WIDTHS[kind]
-    lists = 0 if kind in (IndexKind.FLAT, IndexKind.HNSW) else _list_count(rows)
-    return rows * (dim * width + overhead) + 4 * lists * dim
-
-
-_WIDTHS: Final = {
-    IndexKind.FLAT: (4, 0),
-    IndexKind.HNSW: (4, 280),
-    IndexKind.IVF_FLAT: (4, 8),
-    IndexKind.IVF_SQFP16: (2, 8),
-    IndexKind.IVF_SQ8: (1, 8),
-}
-"""Bytes of a dimension; of a row's number and links."""
+    each = dim * _WIDTHS[plan.codec]
+    if plan.is_inverted:
+        lists = plan.training_rows // POINTS_PER_LIST
+        return rows * (each + 8) + 4 * lists * dim
+    return rows * (each + (_LINKS if plan.codec == "HNSW32" else 0))
 
 
 def _choose_kind(rows: int, dim: int, metric: Metric) -> tuple[IndexKind, str]:
@@ -171,7 +189,7 @@ def held_back(rows: int, *, trained: bool) -> tuple[int, int]:
 def _inverted_lists(codec: str, rows: int, reasons: tuple[str, ...]) -> IndexPlan:
     """About 3 sqrt(rows) lists balance finding the lists against scanning them."""
     available = max(1, rows - sum(held_back(rows, trained=True)))
-    lists = _list_count(rows)
+    lists = max(1, min(int(3 * sqrt(rows)), available // POINTS_PER_LIST))
     coarse = "_HNSW32" if lists > GRAPH_COARSE_LISTS else ""
     training = min(available, TRAINING_ROWS_PER_LIST * lists)
     why = f"{lists} lists: 3 sqrt(rows), at most one for {POINTS_PER_LIST} training rows."
@@ -181,8 +199,3 @@ def _inverted_lists(codec: str, rows: int, reasons: tuple[str, ...]) -> IndexPla
         training_rows=training,
         reasons=(*reasons, why),
     )
-
-
-def _list_count(rows: int) -> int:
-    available = max(1, rows - sum(held_back(rows, trained=True)))
-    return max(1, min(int(3 * sqrt(rows)), available // POINTS_PER_LIST))

@@ -20,6 +20,7 @@ from models.analysis.clusters import (
 )
 from models.indexes.results import NO_ROW
 from models.types import Metric
+from tasks.stages.budget import budget_of
 from tasks.stages.builds import (
     BuildStep,
     Built,
@@ -27,6 +28,7 @@ from tasks.stages.builds import (
     build_if_changed,
     progress_of,
 )
+from tasks.stages.needs import clusters_need
 from tasks.stages.terms import cluster_terms
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def cluster_contents(
     step = BuildStep("clusters", space, {"clusters": wanted, "seed": seed, "revision": _REVISION})
 
     def work(last: Details | None) -> Built:
+        budget_of(settings).require(f"clusters of space '{name}'", clusters_need(vectors))
         report = _assigned(lake, space, vectors, last)
         if isinstance(report, str):
             found = find_clusters(

@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.content import digest_of_column
+from data.scans import table_batches
 from data.schemas import ITEMS
 from latentlake.errors import ConfigError
 from models.analysis.duplicates import Cover, greedy_cover
 from models.indexes.results import NO_ROW
+from tasks.stages.budget import budget_of
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
 from tasks.stages.pairing import pair_contents, stored_pairs
 
@@ -74,7 +76,8 @@ def find_duplicates(
         counts = {"exact": int(exact.sum()), "near": int((~exact).sum())}
         return Built(counts, {"threshold": threshold, "rule": RULE})
 
-    paired, found = pair_contents(lake, space, vectors, threshold, run_id)
+    budget = budget_of(settings)
+    paired, found = pair_contents(lake, budget, space, vectors, threshold, run_id)
     step = BuildStep("duplicates", space, inputs)
     receipt = build_if_changed(lake, step, vectors, run_id, work)
     changed = paired.changed or receipt.changed
@@ -86,10 +89,14 @@ def _ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
     chosen = pa.array(sources, pa.string())
     words = {"item_id", "content_id", *re.findall(r"\w+", keep.lower())}
     columns = [name for name in ITEMS.columns.names if name in words]
-    live = ~pc.field("deleted")
-    items = lake.read("items", where=live, within=("source", chosen), columns=columns)
+    read = list(dict.fromkeys([*columns, "source", "deleted"]))
+    schema = pa.schema([ITEMS.columns.field(name) for name in columns])
+    live = (
+        batch.filter(pc.invert(batch["deleted"])).select(columns).cast(schema)
+        for batch in table_batches(lake, "items", read, ("source", chosen))
+    )
     with duckdb.connect() as connection:
-        connection.register("items", items)
+        connection.register("items", pa.RecordBatchReader.from_batches(schema, live))
         connection.execute("SET enable_external_access = false")
         try:
             return connection.sql(

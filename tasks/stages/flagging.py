@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.allocators import release_unused
 from data.result_schemas import ANOMALIES, DETECTOR_FITS
 from data.space_files import GROUP_ROWS, numbered_lists
 from models.analysis.anomalies import Anomalies, rank_anomalies
@@ -24,7 +25,9 @@ from models.analysis.detectors import (
 )
 from models.indexes.results import NO_ROW
 from models.types import Metric
+from tasks.stages.budget import budget_of
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
+from tasks.stages.needs import anomalies_need
 from tasks.stages.neighbours import stored_lists
 
 if TYPE_CHECKING:
@@ -77,12 +80,15 @@ def flag_anomalies(
     step = BuildStep("anomalies", space, inputs)
 
     def work(last: Details | None) -> Built:
+        needed = anomalies_need(vectors, settings.space(name).neighbours)
+        budget_of(settings).require(f"anomalies of space '{name}'", needed)
         near_scores = mean_distances(stored_lists(lake, space, vectors), vectors.rows, metric)
         scored = _carried(lake, space.id, vectors, last)
         if isinstance(scored, str):
             fit = MahalanobisFit.of(vectors, metric)
             scores = _rounded(fit.scores(vectors))
             scored = _Scored(scores, vectors.rows, _mean(scores), 0, scored, fit)
+        release_unused()
         found = rank_anomalies(
             {
                 NeighbourDistance().name: _rounded(near_scores),
@@ -90,6 +96,7 @@ def flag_anomalies(
             },
             stored_lists(lake, space, vectors),
         )
+        release_unused()
         if scored.fit is not None:
             lake.replace_space("detector_fits", name, _fit_rows(name, scored.fit), run_id)
         lake.replace_space("anomalies", name, _parts(vectors, found), run_id)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.allocators import release_unused
 from data.space_files import GROUP_ROWS, numbered_lists, offsets_of, read_numbered
 from latentlake.errors import LakeError, SpaceMismatchError
 from models.analysis.graph import (
@@ -23,6 +24,7 @@ from models.analysis.graph_update import MOST_CHANGED, OldGraph, remeasured, upd
 from models.indexes.growth import MOST_UNMEASURED
 from models.indexes.results import NO_ROW, Neighbours, no_neighbours
 from models.types import Metric
+from tasks.stages.budget import budget_of
 from tasks.stages.builds import (
     BuildStep,
     Built,
@@ -31,7 +33,8 @@ from tasks.stages.builds import (
     last_build,
     progress_of,
 )
-from tasks.stages.indexing import index_over
+from tasks.stages.indexing import index_over, stored_index_bytes
+from tasks.stages.needs import graph_need
 from tasks.stages.spaces import require_space, space_vectors
 
 if TYPE_CHECKING:
@@ -57,6 +60,8 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
     step = BuildStep("graph", space, {"k": k, "seed": options.seed})
 
     def work(last: Details | None) -> Built:
+        needed = graph_need(vectors, k, stored_index_bytes(lake, space), updated=last is not None)
+        budget_of(settings).require(f"graph of space '{name}'", needed)
         index = index_over(lake, space, vectors)
         old = _old_graph(lake, space, vectors, k) if last else None
         made = _updated(old, vectors, index, last, options)
@@ -91,6 +96,7 @@ def _built(
         progress = progress_of("graph", step.space)
         for start, block in link_rows(vectors, index, metric, k, options, progress):
             sampled.keep(start, block)
+            release_unused()
             yield start, block
 
     lake.replace_space("neighbours", step.space.id.name, _parts(vectors, linked()), run_id)
@@ -234,15 +240,27 @@ def _read_lists(
     lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int
 ) -> Iterator[tuple[RowIds, Neighbours, npt.NDArray[np.bool_]]]:
     """Yield rows (-1 for those that are gone), their lists, and which have lost a neighbour."""
+    start, ids, row_of = 0, pa.nulls(0), np.empty(0, np.int64)
     for batch in read_numbered(lake, "neighbours", space.id.name, "neighbours"):
         numbered = batch["neighbours"].flatten()
-        row_of = vectors.rows_of(numbered.dictionary)
-        of = vectors.rows_of(batch["content_id"])
+        if not numbered.dictionary.equals(ids):
+            ids = numbered.dictionary
+            row_of = vectors.rows_of(ids)
+            release_unused()
+        of = _rows_from(vectors, start, batch["content_id"])
+        start += of.size
         present = np.arange(k) < np.asarray(pc.list_value_length(batch["neighbours"]))[:, None]
         lists = no_neighbours(of.size, k)
         lists.rows[present] = row_of[numbered.indices.to_numpy()]
         lists.similarities[present] = batch["similarities"].flatten().to_numpy()
         yield of, lists, (present & (lists.rows == NO_ROW)).any(axis=1)
+
+
+def _rows_from(vectors: ShardVectors, start: int, ids: pa.Array) -> RowIds:
+    """Return the rows of ids that are likely to be consecutive ones."""
+    if vectors.content_ids.slice(start, len(ids)).equals(ids):
+        return np.arange(start, start + len(ids), dtype=np.int64)
+    return vectors.rows_of(ids)
 
 
 def _parts(vectors: ShardVectors, blocks: Iterable[tuple[int, Neighbours]]) -> Iterator[pa.Table]:

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from data.result_schemas import PAIRS
 from data.space_files import numbered_ids, read_numbered
 from models.analysis.duplicates import Pairs
-from models.analysis.pairs import find_pairs, joined
+from models.analysis.pairs import PairLimits, find_pairs, joined
 from models.indexes.build import build_index
+from models.indexes.plans import choose_index
 from models.indexes.results import NO_ROW
 from models.indexes.row_view import RowView
 from models.types import Metric
@@ -23,13 +24,15 @@ from tasks.stages.builds import (
     build_if_changed,
     progress_of,
 )
-from tasks.stages.indexing import index_over
+from tasks.stages.indexing import index_over, stored_index_bytes
+from tasks.stages.needs import pairs_need
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
     from models.types import RowIds
+    from tasks.stages.budget import Budget
     from tasks.stages.receipts import StageReceipt
 
 _REVISION = 1
@@ -37,7 +40,12 @@ _REVISION = 1
 
 
 def pair_contents(
-    lake: Lake, space: SpaceRow, vectors: ShardVectors, threshold: float, run_id: str
+    lake: Lake,
+    budget: Budget,
+    space: SpaceRow,
+    vectors: ShardVectors,
+    threshold: float,
+    run_id: str,
 ) -> tuple[StageReceipt, Pairs | None]:
     """Bring the space's pairs up to date, and return them if they have changed.
 
@@ -48,12 +56,14 @@ def pair_contents(
     step = BuildStep("pairs", space, {"threshold": threshold, "revision": _REVISION})
 
     def work(last: Details | None) -> Built:
+        needed = pairs_need(vectors, stored_index_bytes(lake, space))
+        budget.require(f"duplicates of space '{name}'", needed)
         old, fresh = _no_pairs(), np.arange(vectors.rows, dtype=np.int64)
         if last is not None:
             known = lake.read("paired", where=pc.field("space") == name, columns=["content_id"])
             fresh = vectors.rows_outside(known["content_id"])
             old = stored_pairs(lake, name, vectors)
-        found = joined(old, _found(lake, space, vectors, threshold, fresh))
+        found = joined(old, _found(lake, budget, space, vectors, threshold, fresh))
         made.append(found)
         lake.replace_space("pairs", name, _rows(vectors, found), run_id)
         lake.replace_space("paired", name, _covered(vectors), run_id)
@@ -66,17 +76,24 @@ def pair_contents(
 
 
 def _found(
-    lake: Lake, space: SpaceRow, vectors: ShardVectors, threshold: float, rows: np.ndarray
+    lake: Lake,
+    budget: Budget,
+    space: SpaceRow,
+    vectors: ShardVectors,
+    threshold: float,
+    rows: np.ndarray,
 ) -> Pairs:
     if rows.size == 0:
         return _no_pairs()
     metric = Metric(space.id.metric)
     index = index_over(lake, space, vectors)
     if index is None:
-        built = build_index(vectors, metric).index
+        plan = choose_index(vectors.rows, vectors.dim, metric, budget.index)
+        built = build_index(vectors, metric, plan).index
         index = RowView(built, np.arange(vectors.rows, dtype=np.int64))
     progress = progress_of("duplicates", space)
-    return find_pairs(vectors, index, threshold, rows, progress)
+    limits = PairLimits(budget.pairs, budget.compared)
+    return find_pairs(vectors, index, threshold, rows, progress, limits)
 
 
 def stored_pairs(lake: Lake, name: str, vectors: ShardVectors) -> Pairs:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.allocators import release_unused
 from data.catalog import SpaceRow, current_spaces
 from data.content import content_id
 from data.lake import Lake, Snapshot, table_of
@@ -184,6 +185,7 @@ def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVecto
         vectors = open_vectors(shard_paths(lake, space.id), space.id.dim, active)
         _opened.clear()
         _opened[key] = vectors
+        release_unused()
     return vectors
 
 
