@@ -49,12 +49,24 @@ def _keys(ids: pa.Array) -> Keys:
         _, offsets, data = joined.buffers()
         first = np.frombuffer(offsets, np.int64)[joined.offset]
         digits = memoryview(data)[first : first + _HEX_DIGITS * len(ids)]
-        try:
-            return _numbers(bytes.fromhex(str(digits, "ascii")))
-        except ValueError:
-            pass  # as long as one of ours, and none
-    named = (blake2b(one.encode(), digest_size=DIGEST_BYTES).digest() for one in ids.to_pylist())
-    return _numbers(b"".join(named))
+        raw = _unhexed(str(digits, "utf-8", "replace"))
+        if raw is not None and len(raw) == DIGEST_BYTES * len(ids):
+            return _numbers(raw)
+    return _numbers(b"".join(map(_named, ids.to_pylist())))
+
+
+def _named(one: str) -> bytes:
+    raw = _unhexed(one) if len(one) == _HEX_DIGITS else None
+    if raw is not None and len(raw) == DIGEST_BYTES:
+        return raw
+    return blake2b(one.encode(), digest_size=DIGEST_BYTES).digest()
+
+
+def _unhexed(digits: str) -> bytes | None:
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        return None
 
 
 def _numbers(raw: bytes) -> Keys:

@@ -13,6 +13,9 @@ MAX_TEXT_CHARS: Final = 64 * 2**20
 MAX_SIDECAR_BYTES: Final = 1 * 2**20
 """One .json, .cls or .txt member beside an image in a tar, and one extended tar header."""
 
+MAX_DIM: Final = 65_536
+"""Numbers in one vector."""
+
 MAX_NESTING: Final = 64
 """Levels of lists and objects in a metadata value."""
 

@@ -1,4 +1,4 @@
-"""Parquet tables of images or of texts, streamed in batches of bounded size."""
+"""Parquet tables of images, texts or vectors, streamed in batches of bounded size."""
 
 from __future__ import annotations
 
@@ -9,24 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.types import is_dictionary
 
-from data.sources.arrow_values import (
-    fixed_width,
-    is_image,
-    is_key,
-    is_metadata,
-    is_text,
-    python_values,
-)
-from data.sources.columns import choose_column
+from data.sources.arrow_values import fixed_width
 from data.sources.compression import open_regular
-from data.sources.limits import BATCH_BYTES, MAX_BATCH_ROWS, MAX_GROUP_BYTES
-from data.sources.making import RecordMaker, SourceFile
+from data.sources.limits import BATCH_BYTES, MAX_GROUP_BYTES
 from data.sources.parquet_pages import PageChecker
 from data.sources.records import BadRecord, Record, bad_record
+from data.sources.table_rows import TableRows
 from latentlake.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from data.sources.making import SourceFile
 
 _READ_BUFFER_BYTES = 2**20
 
@@ -40,7 +34,7 @@ def read_parquet(source: SourceFile) -> Iterator[Record | BadRecord]:
     a row group with pages that claim more than they hold.
 
     Raises:
-        BadInputError: a configured column is missing, or none is obvious for the text or image.
+        BadInputError: a configured column is missing, or none is obvious for what it holds.
         OSError, pa.ArrowException: the file is missing or no Parquet.
     """
     with open_regular(source.path) as handle:
@@ -58,37 +52,13 @@ class _TableReader:
 
     def __init__(self, source: SourceFile, table: pq.ParquetFile) -> None:
         self._table, self._file = table, source.file
-        self._maker = RecordMaker(source, "row")
+        self._rows = TableRows(source, table.schema_arrow)
         self._rows_before = 0
-        settings, schema = source.settings, table.schema_arrow
-        self._images = settings.kind == "images"
-        names = list(schema.names)
-        serves = is_image if self._images else is_text
-        fitting = [field.name for field in schema if serves(field.type)]
-        if self._images:
-            self._payload = choose_column("image", settings.image, names, fitting)
-        else:
-            obvious = [name for name in fitting if name != settings.key]
-            chosen_from = fitting if settings.text else obvious
-            self._payload = choose_column("text", settings.text, names, chosen_from)
-        self._key = settings.key
-        if self._key is not None:
-            choose_column("key", self._key, names, [f.name for f in schema if is_key(f.type)])
-        self._metadata = [
-            field.name
-            for field in schema
-            if field.name != self._payload
-            and is_metadata(field.type)
-            and fixed_width(field.type) <= BATCH_BYTES
-            and names.count(field.name) == 1
-        ]
-        key = [self._key] if self._key is not None else []
-        self._columns = list(dict.fromkeys([self._payload, *key, *self._metadata]))
         leaves = [table.schema.column(at) for at in range(len(table.schema))]
         self._leaves = [
             at
             for at, leaf in enumerate(leaves)
-            if any(f"{leaf.path}.".startswith(f"{name}.") for name in self._columns)
+            if any(f"{leaf.path}.".startswith(f"{name}.") for name in self._rows.columns)
         ]
         repeated = (at for at, leaf in enumerate(leaves) if leaf.max_repetition_level)
         self._pages = PageChecker(source.path, repeated=frozenset(repeated))
@@ -104,7 +74,7 @@ class _TableReader:
         done = self._rows_before
         try:
             for batch in self._batches(group):
-                yield from self._batch_records(batch, done + 1)
+                yield from self._rows.records(batch, done + 1)
                 done += batch.num_rows
         except (BadInputError, OSError, pa.ArrowException, ValueError, MemoryError) as error:
             lost = f"rows {max(first, done + 1)}-{end}"
@@ -117,7 +87,7 @@ class _TableReader:
         rows = self._batch_rows(group, self._pages.largest_value(self._leaves))
         total_bytes = 0
         for batch in self._table.iter_batches(
-            rows, row_groups=[group], columns=self._columns, use_threads=False
+            rows, row_groups=[group], columns=self._rows.columns, use_threads=False
         ):
             total_bytes += sum(one.nbytes for one in batch.columns if not is_dictionary(one.type))
             if total_bytes > MAX_GROUP_BYTES:
@@ -129,17 +99,6 @@ class _TableReader:
         # (std::terminate) where Python asks for a column's metadata and its statistics are damaged.
         found = self._table.metadata.row_group(group)
         schema = self._table.schema_arrow
-        fixed = sum(fixed_width(schema.field(name).type) for name in self._columns)
+        fixed = sum(fixed_width(schema.field(name).type) for name in self._rows.columns)
         each = max(1, found.total_byte_size // max(1, found.num_rows), largest, fixed)
-        return int(max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // each)))
-
-    def _batch_records(self, batch: pa.RecordBatch, first: int) -> Iterator[Record | BadRecord]:
-        make = self._maker.image if self._images else self._maker.text
-        payloads = python_values(batch.column(self._payload), payload=True)
-        keys = [None] * batch.num_rows
-        if self._key is not None:
-            keys = python_values(batch.column(self._key))
-        columns = [python_values(batch.column(name)) for name in self._metadata]
-        rows = zip(*columns, strict=True) if columns else iter([()] * batch.num_rows)
-        for number, (payload, key, row) in enumerate(zip(payloads, keys, rows, strict=True), first):
-            yield make(number, payload, key, dict(zip(self._metadata, row, strict=True)))
+        return int(max(1, min(self._rows.most_rows, BATCH_BYTES // each)))

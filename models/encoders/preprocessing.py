@@ -35,6 +35,7 @@ class Preprocessing:
         interpolation: how pixels are resized, always antialiased.
         mean: of each channel, where black is 0 and white is 1.
         std: deviation of each channel.
+        channels: their order, which `mean`, `std` and the network share.
         fill: (red, green, blue) where the picture ends before `size` does.
     """
 
@@ -45,6 +46,7 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     fill: tuple[int, ...] = (0, 0, 0)
+    channels: Literal["rgb", "bgr"] = "rgb"
 
     @property
     def min_side(self) -> int:
@@ -59,14 +61,15 @@ class Preprocessing:
             encoder: who asks, for the message.
 
         Returns:
-            (*size, 3) uint8 RGB.
+            (*size, 3) uint8, its channels in the network's order.
 
         Raises:
             EncodeError: the array is no RGB image or has no pixel.
         """
         pixels = self._middle(checked_image(item, encoder))
         height, width = self._scaled(*pixels.shape[:2])
-        return _cropped(resized(pixels, height, width, self.interpolation), self.size, self.fill)
+        shown = _cropped(resized(pixels, height, width, self.interpolation), self.size, self.fill)
+        return shown if self.channels == "rgb" else np.ascontiguousarray(shown[..., ::-1])
 
     def _middle(self, pixels: Image) -> Image:
         if self.fit != "shortest":

@@ -21,6 +21,7 @@ from data.schemas import ITEMS
 from latentlake.errors import ConfigError
 from models.analysis.duplicates import Cover, greedy_cover
 from models.indexes.results import NO_ROW
+from models.types import Metric
 from tasks.stages.budget import budget_of
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
 from tasks.stages.pairing import pair_contents, stored_pairs
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from tasks.stages.receipts import StageReceipt
 
 RULE = "greedy-cover"
-DEFAULT_THRESHOLDS = {"image": 0.9, "text": 0.98}
+DEFAULT_THRESHOLDS = {"image": 0.9, "text": 0.98, "vector": 0.98}
 """Where removals of real photos and abstracts are nearly all true; see docs/decisions/0003."""
-_KINDS = {"image": "perceptual", "text": "semantic"}
+_KINDS = {"image": "perceptual", "text": "semantic", "vector": "near"}
 _REVISION = 1
 
 
@@ -43,10 +44,9 @@ def find_duplicates(
     lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors, run_id: str
 ) -> StageReceipt:
     """Recompute the report if the items, the vectors or the settings have changed."""
-    name = space.id.name
-    configured = settings.space(name).duplicates
-    threshold = configured.threshold or DEFAULT_THRESHOLDS[space.modality]
-    ranked = _ranked_items(lake, settings.space(name).sources, configured.keep)
+    name, configured = space.key, settings.space(space.id.name).duplicates
+    threshold = _threshold(settings, space)
+    ranked = _ranked_items(lake, settings.space(space.id.name).sources, configured.keep)
     inputs = {
         "threshold": threshold,
         "keep": configured.keep,
@@ -69,12 +69,12 @@ def find_duplicates(
             "kind": kinds.take(table["kind"].combine_chunks()),
             "similarity": table["similarity"],
             "rule": pa.array(np.full(table.num_rows, RULE), pa.string()),
-            "threshold": pa.array(np.full(table.num_rows, threshold), pa.float32()),
+            "threshold": pa.array([threshold] * table.num_rows, pa.float32()),
             "run_id": pa.array(np.full(table.num_rows, run_id), pa.string()),
         }
         lake.replace_space("duplicates", name, pa.table(columns), run_id)
         counts = {"exact": int(exact.sum()), "near": int((~exact).sum())}
-        return Built(counts, {"threshold": threshold, "rule": RULE})
+        return Built(counts, {"threshold": threshold, "rule": RULE}, _notes(space, threshold))
 
     budget = budget_of(settings)
     paired, found = pair_contents(lake, budget, space, vectors, threshold, run_id)
@@ -82,6 +82,36 @@ def find_duplicates(
     receipt = build_if_changed(lake, step, vectors, run_id, work)
     changed = paired.changed or receipt.changed
     return replace(receipt, changed=changed, seconds=paired.seconds + receipt.seconds)
+
+
+def _notes(space: SpaceRow, threshold: float | None) -> tuple[str, ...]:
+    if threshold is not None:
+        return ()
+    metric = space.id.metric
+    return (f"only exact copies: the metric {metric} has no default for duplicates.threshold",)
+
+
+def _threshold(settings: Settings, space: SpaceRow) -> float | None:
+    """Return the least similarity of near-duplicates; None where only equal contents are copies.
+
+    Raises:
+        ConfigError: no similarity of the space's metric has this value.
+    """
+    threshold, metric = settings.space(space.id.name).duplicates.threshold, Metric(space.id.metric)
+    if threshold is None:
+        return DEFAULT_THRESHOLDS[space.modality] if metric is Metric.COSINE else None
+    if metric is Metric.COSINE and not 0 < threshold <= 1:
+        raise ConfigError(
+            f"space '{space.id.name}': duplicates.threshold = {threshold:g} is no cosine of "
+            "near-duplicates: it must be above 0 and at most 1."
+        )
+    if metric is Metric.L2 and threshold > 0:
+        raise ConfigError(
+            f"space '{space.id.name}': duplicates.threshold = {threshold:g}, but the similarity of "
+            "the metric l2 is minus the squared distance: write "
+            f"{-(threshold**2):g} for a distance of at most {threshold:g}."
+        )
+    return threshold
 
 
 def _ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:

@@ -55,7 +55,7 @@ def index_space(lake: Lake, settings: Settings, name: str, run_id: str) -> Stage
     """Build a new index version if the space's vectors or the index's settings have changed."""
     space = require_space(lake, settings, name)
     vectors = space_vectors(lake, settings, space)
-    target = settings.space(name).target_recall
+    target = settings.space(space.id.name).target_recall
     seed = settings.run.seed
     inputs: Details = {"target_recall": target, "seed": seed, "revision": _REVISION}
     metric, budget = Metric(space.id.metric), budget_of(settings)
@@ -67,7 +67,7 @@ def index_space(lake: Lake, settings: Settings, name: str, run_id: str) -> Stage
 
     def work(last: Details | None) -> Built:
         size_bytes = index_bytes(plan, vectors.rows, vectors.dim)
-        budget.require(f"index of space '{name}'", index_need(vectors, plan, size_bytes))
+        budget.require(f"index of space '{space.label}'", index_need(vectors, plan, size_bytes))
         version = _extended(lake, space, vectors, settings, last)
         if isinstance(version, str):
             built = build_index(

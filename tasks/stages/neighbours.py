@@ -56,12 +56,12 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
     """Bring the space's neighbour graph up to date, if its vectors or k have changed."""
     space = require_space(lake, settings, name)
     vectors = space_vectors(lake, settings, space)
-    k, options = settings.space(name).neighbours, GraphOptions(seed=settings.run.seed)
+    k, options = settings.space(space.id.name).neighbours, GraphOptions(seed=settings.run.seed)
     step = BuildStep("graph", space, {"k": k, "seed": options.seed})
 
     def work(last: Details | None) -> Built:
         needed = graph_need(vectors, k, stored_index_bytes(lake, space), updated=last is not None)
-        budget_of(settings).require(f"graph of space '{name}'", needed)
+        budget_of(settings).require(f"graph of space '{space.label}'", needed)
         index = index_over(lake, space, vectors)
         old = _old_graph(lake, space, vectors, k) if last else None
         made = _updated(old, vectors, index, last, options)
@@ -69,7 +69,7 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
             made = _built(lake, step, vectors, index, made, run_id)
         elif made.graph is not None:
             lists = Neighbours(made.graph.rows, made.graph.similarities)
-            lake.replace_space("neighbours", name, _parts(vectors, [(0, lists)]), run_id)
+            lake.replace_space("neighbours", space.key, _parts(vectors, [(0, lists)]), run_id)
         exact = made.measured is None
         details = {"k": k, "exact": exact, "update": made.update, "measured": made.measured}
         note = "exact" if made.measured is None else f"recall@{k} {made.measured['mean']:.3f}"
@@ -99,7 +99,7 @@ def _built(
             release_unused()
             yield start, block
 
-    lake.replace_space("neighbours", step.space.id.name, _parts(vectors, linked()), run_id)
+    lake.replace_space("neighbours", step.space.key, _parts(vectors, linked()), run_id)
     if index is None or is_exact_affordable(vectors, options):
         return _Made(None, vectors.rows, update, None)
     recall = sampled.recall(vectors, metric)
@@ -183,7 +183,7 @@ def stored_lists(
         SpaceMismatchError: the graph is that of another model's vectors.
         LakeError: the graph is missing, or of other contents.
     """
-    here = (pc.field("space") == space.id.name) & (pc.field("stage") == "graph")
+    here = (pc.field("space") == space.key) & (pc.field("stage") == "graph")
     for built in lake.read("builds", where=here, columns=["fingerprint"])["fingerprint"]:
         if built.as_py() != space.id.fingerprint:
             raise SpaceMismatchError(
@@ -201,7 +201,7 @@ def stored_lists(
         yield rows, lists
     if listed != vectors.rows:
         raise LakeError(
-            f"space '{space.id.name}': the neighbour graph is not of these vectors. "
+            f"space '{space.label}': the neighbour graph is not of these vectors. "
             "'latentlake graph' renews it."
         )
 
@@ -241,7 +241,7 @@ def _read_lists(
 ) -> Iterator[tuple[RowIds, Neighbours, npt.NDArray[np.bool_]]]:
     """Yield rows (-1 for those that are gone), their lists, and which have lost a neighbour."""
     start, ids, row_of = 0, pa.nulls(0), np.empty(0, np.int64)
-    for batch in read_numbered(lake, "neighbours", space.id.name, "neighbours"):
+    for batch in read_numbered(lake, "neighbours", space.key, "neighbours"):
         numbered = batch["neighbours"].flatten()
         if not numbered.dictionary.equals(ids):
             ids = numbered.dictionary

@@ -44,20 +44,20 @@ def pair_contents(
     budget: Budget,
     space: SpaceRow,
     vectors: ShardVectors,
-    threshold: float,
+    threshold: float | None,
     run_id: str,
 ) -> tuple[StageReceipt, Pairs | None]:
     """Bring the space's pairs up to date, and return them if they have changed.
 
     Only contents that were not there last time are searched for: the table `paired` knows which
-    those are. A pair of a content that has gone goes with it.
+    those are. A pair of a content that has gone goes with it. Without a threshold there are none.
     """
-    name = space.id.name
+    name = space.key
     step = BuildStep("pairs", space, {"threshold": threshold, "revision": _REVISION})
 
     def work(last: Details | None) -> Built:
         needed = pairs_need(vectors, stored_index_bytes(lake, space))
-        budget.require(f"duplicates of space '{name}'", needed)
+        budget.require(f"duplicates of space '{space.label}'", needed)
         old, fresh = _no_pairs(), np.arange(vectors.rows, dtype=np.int64)
         if last is not None:
             known = lake.read("paired", where=pc.field("space") == name, columns=["content_id"])
@@ -80,10 +80,10 @@ def _found(
     budget: Budget,
     space: SpaceRow,
     vectors: ShardVectors,
-    threshold: float,
+    threshold: float | None,
     rows: np.ndarray,
 ) -> Pairs:
-    if rows.size == 0:
+    if rows.size == 0 or threshold is None:
         return _no_pairs()
     metric = Metric(space.id.metric)
     index = index_over(lake, space, vectors)

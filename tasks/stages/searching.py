@@ -1,4 +1,4 @@
-"""Search: the items nearest to a text, an image or an item of the lake, as of its last snapshot.
+"""Search: the items nearest to a text, image, vector or item of the lake, as of its last snapshot.
 
 What a user gives is a value or, for `where`, one expression that DuckDB parses by itself, on a
 connection that reads the lake and nothing else; it never becomes part of a statement of ours.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,7 +19,7 @@ from data.catalog import SpaceRow, connect
 from data.images import decode_image
 from data.shards import shard_paths
 from data.vectors import open_vectors, vectors_of
-from latentlake.errors import BadInputError, QueryError, SpaceMismatchError
+from latentlake.errors import BadInputError, QueryError
 from models.indexes.exact import exact_search
 from models.types import Matrix, Metric
 from tasks.stages.choosing import space_to_search
@@ -53,11 +54,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """What is looked for: exactly one of text, image and item.
+    """What is looked for: exactly one of text, image, vector and item.
 
     Attributes:
         text: words.
         image: the bytes of a picture.
+        vector: (dim,) float32, as the space's source has them: before any reduction.
         item: an item's id or URI; its own content is no answer.
         space: where to look; by default the only space of the query's modality, and for text
             where there is none, the only space of images that reads words.
@@ -67,6 +69,7 @@ class SearchQuery:
 
     text: str | None = None
     image: bytes | None = None
+    vector: npt.NDArray[np.float32] | None = None
     item: str | None = None
     space: str | None = None
     k: int = 10
@@ -137,9 +140,9 @@ class _Search:
     connection: duckdb.DuckDBPyConnection
 
     def answer(self, query: SearchQuery) -> SearchResult:
-        given = (query.text, query.image, query.item)
+        given = (query.text, query.image, query.vector, query.item)
         if sum(part is not None for part in given) != 1:
-            raise QueryError("look for one thing: some words, an image or an item.")
+            raise QueryError("look for one thing: some words, an image, a vector or an item.")
         item = None if query.item is None else self._item(query.item)
         space = self._space(query, item)
         vector = self._encoded(query, space) if item is None else self._stored(space, item)
@@ -168,27 +171,20 @@ class _Search:
         return rows[0]
 
     def _space(self, query: SearchQuery, item: Row | None) -> SpaceRow:
-        modality = "text" if query.text is not None else "image"
-        if item is not None:
-            modality = item["modality"]
+        modality = _modality_of(query) if item is None else str(item["modality"])
         words = query.text is not None
         return space_to_search(self.lake, self.snapshot, query.space, modality, words=words)
 
     def _encoded(self, query: SearchQuery, space: SpaceRow) -> Matrix:
         """Encode the query, (1, dim) float32, with the very model that made the space."""
         encoder = live_encoder(self.lake, self.settings, space)
-        if encoder.fingerprint != space.id.fingerprint:
-            raise SpaceMismatchError(
-                space.id.name, space.id.fingerprint, encoder.fingerprint, "the lake's space"
-            )
         try:
             if query.text is not None and space.modality == "image":
                 words: Matrix = cast("ReadsQueries", encoder).encode_query(query.text)
                 return words
-            payload = query.text if query.image is None else decode_image(query.image)
-            vector: Matrix = encoder.encode([encoder.prepare(payload)])
+            vector: Matrix = encoder.encode([encoder.prepare(_item_of(query))])
         except BadInputError as error:
-            what = "this image" if query.text is None else f"'{query.text}'"
+            what = f"this {_modality_of(query)}" if query.text is None else f"'{query.text}'"
             raise QueryError(f"cannot look for {what}: {error}") from error
         return vector
 
@@ -268,6 +264,19 @@ class _Search:
     def _rows(self, sql: str, value: str) -> list[Row]:
         rows: list[Row] = self.connection.sql(sql, params=[value]).to_arrow_table().to_pylist()
         return rows
+
+
+def _item_of(query: SearchQuery) -> Any:
+    """Return what is looked for as an encoder takes it."""
+    if query.image is not None:
+        return decode_image(query.image)
+    return query.vector if query.text is None else query.text
+
+
+def _modality_of(query: SearchQuery) -> str:
+    if query.vector is not None:
+        return "vector"
+    return "text" if query.text is not None else "image"
 
 
 def _ordered(items: duckdb.DuckDBPyRelation) -> list[Row]:

@@ -32,8 +32,8 @@ def cluster_terms(
 
     Terms are ranked by class-based TF-IDF (Grootendorst 2022, BERTopic: the term's frequency in the
     cluster times log(1 + average words a cluster / frequency over all)). They come from the items'
-    excerpts where the space is of text, and from the names of their folders where it is of images;
-    from those of the `TERM_CONTENTS` contents nearest to each centroid.
+    excerpts where the space is of text, and from the names of their folders elsewhere; from those
+    of the `TERM_CONTENTS` contents nearest to each centroid.
 
     Args:
         lake: where the items are.

@@ -8,7 +8,9 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -181,3 +183,53 @@ def test_demo_leaves_a_foreign_folder_alone(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "choose another place by --folder" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_init_proposes_vectors_where_nothing_else_is_obvious(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ids, vectors = ["a", "b", "c"], [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    pq.write_table(pa.table({"doc_id": ids, "emb": vectors}), tmp_path / "words.parquet")
+    both = pa.table({"abstract": PROSE, "embedding": vectors})
+    pq.write_table(both, tmp_path / "papers.parquet")
+    pq.write_table(pa.table({"one": vectors, "two": vectors}), tmp_path / "unclear.parquet")
+    feather = pa.table({"two": vectors, "embedding": vectors})
+    pa.feather.write_feather(feather, str(tmp_path / "model.feather"))
+    np.save(tmp_path / "matrix.npy", np.ones((3, 2)))
+    (tmp_path / "matrix.ids.txt").write_text("a\nb\nc")
+    np.save(tmp_path / "list.npy", np.ones(3))
+    (tmp_path / "broken.npy").write_bytes(b"no npy")
+    done = call("init")
+    assert done.exit_code == 0, done.stderr
+    settings = load_settings(tmp_path / "latentlake.toml")
+    found = {s.name: (s.kind, s.text, s.vector, s.key, s.keys) for s in settings.sources}
+    assert found == {
+        "matrix": ("vectors", None, None, None, "{stem}.ids.txt"),
+        "model": ("vectors", None, "embedding", None, None),
+        "papers": ("text", "abstract", None, None, None),
+        "words": ("vectors", None, "emb", "doc_id", None),
+    }
+    assert {s.name: (s.encoder, s.sources) for s in settings.spaces} == {
+        "matrix": ("vectors", ("matrix",)),
+        "model": ("vectors", ("model",)),
+        "words": ("word2vec", ("papers",)),
+        "words_vectors": ("vectors", ("words",)),
+    }
+    assert "source words: vectors in words.parquet, vectors in 'emb', named by" in done.stdout
+    assert call("doctor").exit_code == 0
+
+
+def test_init_takes_the_vectors_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = pa.table({"code": ["a"], "one": [[1.0]], "two": [[2.0]]})
+    pq.write_table(table, tmp_path / "v.parquet")
+    done = call("init", "--vectors", "v.parquet", "--vector-column", "two", "--key", "code")
+    assert done.exit_code == 0, done.stderr
+    (source,) = load_settings(tmp_path / "latentlake.toml").sources
+    assert (source.kind, source.vector, source.key) == ("vectors", "two", "code")
+    refused = call("init", "--force", "--vectors", "v.parquet", "--vector-column", "tow")
+    assert "no column 'tow'. Did you mean 'two'?" in refused.stderr
+    assert call("init", "--force", "--vector-column", "two").exit_code == 2

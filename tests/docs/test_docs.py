@@ -129,9 +129,9 @@ def tables_of_settings() -> Iterator[tuple[str, str, type[BaseModel]]]:
         heading = f"[[{name}]]" if is_list else f"[{name}]"
         yield heading, f"LATENTLAKE_{name.upper()}", model
         for inner, inner_field in model.model_fields.items():
-            annotation = inner_field.annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                yield f"[{name}.{inner}]", f"LATENTLAKE_{name.upper()}", annotation
+            for found in (inner_field.annotation, *get_args(inner_field.annotation)):
+                if isinstance(found, type) and issubclass(found, BaseModel):
+                    yield f"[{name}.{inner}]", f"LATENTLAKE_{name.upper()}", found
 
 
 def inner_model(field: FieldInfo) -> tuple[type[BaseModel], bool]:
@@ -184,10 +184,15 @@ def test_every_option_of_an_encoder_is_in_the_reference(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "heading"), [("images", "Files of images"), ("text", "Files of texts")]
+    ("kind", "heading"),
+    [
+        ("images", "Files of images"),
+        ("text", "Files of texts"),
+        ("vectors", "Files of vectors"),
+    ],
 )
 def test_every_extension_in_the_reference_is_read(
-    kind: Literal["images", "text"], heading: str
+    kind: Literal["images", "text", "vectors"], heading: str
 ) -> None:
     rows = rows_of(section("reference/images-and-texts.md", heading))
     extensions = [extension for row in rows for extension in row.split()]
@@ -311,6 +316,22 @@ def test_the_example_encoder_works(
     assert counted[0][0] == 10
     assert counted[0][1] > 0
     assert [value for (value,) in sums] == pytest.approx([1.0] * 10, abs=1e-5)
+
+
+def test_the_example_function_works(
+    tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (module,) = blocks("how-to/bring-a-model.md", "python")
+    (space,) = [text for text in blocks("how-to/bring-a-model.md", "toml") if "python:" in text]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "my_model.py").write_text(module, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path / "mine"))
+    made = make_project(tmp_path, samples, CONFIG.partition("[[spaces]]")[0] + space)
+    del sys.modules["my_model"]
+    with connect(made.lake) as connection:
+        rows = connection.sql("SELECT vector::FLOAT[] FROM embeddings_looks").fetchall()
+    assert len(rows) == 10
+    assert all(0 <= value <= 255 for (row,) in rows for value in row)
 
 
 # Links.

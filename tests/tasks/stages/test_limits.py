@@ -44,9 +44,7 @@ def derived(project: Project, memory: str) -> dict[str, list[dict[str, Any]]]:
     config.write_text(f'{config.read_text()}\n[limits]\nmemory = "{memory}"\n')
     for derive in DERIVE.values():
         derive(project.lake, project.settings, "words", "run")
-    return {
-        table: sorted(project.lake.read(table).to_pylist(), key=str) for table in TABLES
-    }
+    return {table: sorted(project.lake.read(table).to_pylist(), key=str) for table in TABLES}
 
 
 def assert_same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
@@ -89,10 +87,10 @@ def test_a_stage_that_would_not_fit_is_refused_with_what_would_do(
 ) -> None:
     project.ingest("notes")
     project.embed("words")
-    for before in DERIVE:
+    for before, derive in DERIVE.items():
         if before == stage:
             break
-        DERIVE[before](project.lake, project.settings, "words", "run")
+        derive(project.lake, project.settings, "words", "run")
     versions = project.versions()
     monkeypatch.setattr(needs, "_FIXED", 10**15)
     with pytest.raises(ConfigError, match=rf"^{stage} of space 'words' needs about .*MB\" or more"):
