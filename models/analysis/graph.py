@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -48,6 +48,10 @@ class NeighbourGraph:
     def k(self) -> int:
         """How many neighbours a row has at most."""
         return int(self.rows.shape[1])
+
+    def narrowed(self, k: int) -> NeighbourGraph:
+        """Return the graph of the k nearest; all of them where there are fewer."""
+        return replace(self, rows=self.rows[:, :k], similarities=self.similarities[:, :k])
 
 
 @dataclass(frozen=True, slots=True)

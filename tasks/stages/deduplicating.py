@@ -45,8 +45,8 @@ def find_duplicates(
 ) -> StageReceipt:
     """Recompute the report if the items, the vectors or the settings have changed."""
     name, configured = space.key, settings.space(space.id.name).duplicates
-    threshold = _threshold(settings, space)
-    ranked = _ranked_items(lake, settings.space(space.id.name).sources, configured.keep)
+    threshold = near_threshold(settings, space)
+    ranked = ranked_items(lake, settings.space(space.id.name).sources, configured.keep)
     inputs = {
         "threshold": threshold,
         "keep": configured.keep,
@@ -91,7 +91,7 @@ def _notes(space: SpaceRow, threshold: float | None) -> tuple[str, ...]:
     return (f"only exact copies: the metric {metric} has no default for duplicates.threshold",)
 
 
-def _threshold(settings: Settings, space: SpaceRow) -> float | None:
+def near_threshold(settings: Settings, space: SpaceRow) -> float | None:
     """Return the least similarity of near-duplicates; None where only equal contents are copies.
 
     Raises:
@@ -114,7 +114,7 @@ def _threshold(settings: Settings, space: SpaceRow) -> float | None:
     return threshold
 
 
-def _ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
+def ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
     """Return item and content ids of the sources' items, the one to keep first in front."""
     chosen = pa.array(sources, pa.string())
     words = {"item_id", "content_id", *re.findall(r"\w+", keep.lower())}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -21,12 +19,12 @@ from data.shards import (
     write_shard,
 )
 from data.undo import whole_or_undone
-from latentlake.errors import BadInputError, EncodeError, SpaceMismatchError
+from latentlake.errors import BadInputError, EncodeError
 from latentlake.progress import report_progress
-from tasks.stages.budget import budget_of
-from tasks.stages.contents import ContentGoneError, ContentReader, item_of
+from tasks.stages.contents import ContentGoneError, ContentReader
 from tasks.stages.heads import head_notes
 from tasks.stages.planning import planned_refs, work_folder
+from tasks.stages.preparing import prepared_contents
 from tasks.stages.receipts import StageReceipt
 from tasks.stages.refusals import settle_refusals
 from tasks.stages.spaces import live_encoder
@@ -54,14 +52,14 @@ def encode_group(
     """
     folder = lake.store.address(space.id.folder)
     reader = ContentReader(settings)
-    progress = _Progress(f"embed {space.label}", group.rows)
+    progress = Progress(f"embed {space.label}", group.rows)
     receipts = []
     for at, name in enumerate(group.shards, group.first):
         receipt = finished_shard(f"{folder}/{name}", space.id)
         if receipt is None:
             refs = planned_refs(lake, group.plan, at)
-            encoder = _own_encoder(lake, settings, space)
-            encoded = _encode(encoder, settings, reader.payloads(refs), len(refs), progress)
+            encoder = live_encoder(lake, settings, space)
+            encoded = encode_contents(encoder, settings, reader.payloads(refs), len(refs), progress)
             if not encoded.taken:
                 continue
             # Without those that have gone it is another shard: under the planned name it would
@@ -77,20 +75,6 @@ def encode_group(
             receipt = replace(receipt, truncated=encoded.truncated)
         receipts.append(receipt)
     return tuple(receipts)
-
-
-def _own_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any, Any]:
-    """Return the encoder that made the version.
-
-    Raises:
-        SpaceMismatchError: its weights or code have changed since.
-    """
-    encoder = live_encoder(lake, settings, space)
-    if encoder.fingerprint != space.id.fingerprint:
-        raise SpaceMismatchError(
-            space.id.name, space.id.fingerprint, encoder.fingerprint, "the version in the lake"
-        )
-    return encoder
 
 
 def commit_embedding(
@@ -128,24 +112,30 @@ def commit_embedding(
 
 
 @dataclass(slots=True)
-class _Progress:
-    """How far a group of shards is; a report a content would cost more than it tells."""
+class Progress:
+    """How far an encoding is; a report a content would cost more than it tells."""
 
     stage: str
     total: int
     done: int = 0
 
     def advance(self) -> None:
+        """Count a content that has been read."""
         self.done += 1
         if self.done % 64 == 0 or self.done == self.total:
             report_progress(self.stage, self.done, self.total, "contents")
 
 
 @dataclass(frozen=True, slots=True)
-class _Encoded:
-    """A shard's content: those with a vector, and all that were there, rejected ones included.
+class Encoded:
+    """What became of some contents.
 
-    `truncated` counts those of which the encoder saw the beginning only.
+    Attributes:
+        content_ids: those that have a vector, in order.
+        taken: all that were there, rejected ones included.
+        vectors: (len(content_ids), dim) float32.
+        rejected: those that were there and have none.
+        truncated: of how many the encoder saw the beginning only.
     """
 
     content_ids: list[str]
@@ -155,14 +145,14 @@ class _Encoded:
     truncated: int
 
 
-def _encode(
+def encode_contents(
     encoder: Encoder[Any, Any],
     settings: Settings,
     payloads: Iterator[tuple[ContentRef, Load]],
     planned: int,
-    progress: _Progress,
-) -> _Encoded:
-    """Prepare in a pool, encode in this thread, keep the plan's order."""
+    progress: Progress,
+) -> Encoded:
+    """Prepare in a pool, encode in this thread, keep the order of the payloads."""
     size = encoder.batch_size if settings.run.batch_size == "auto" else settings.run.batch_size
     ids: list[str] = []
     taken: list[str] = []
@@ -178,7 +168,7 @@ def _encode(
         rejected.extend(refused)
         batch.clear()
 
-    for ref, prepared in _prepared(encoder, settings, payloads, 4 * size):
+    for ref, prepared in prepared_contents(encoder, settings, payloads, size):
         progress.advance()
         if isinstance(prepared, ContentGoneError):
             logger.warning("%s", prepared)
@@ -193,7 +183,7 @@ def _encode(
     if batch:
         encode()
     cut = getattr(encoder, "truncated", 0) - cut_before
-    return _Encoded(ids, taken, vectors[: len(ids)], rejected, cut)
+    return Encoded(ids, taken, vectors[: len(ids)], rejected, cut)
 
 
 def _encode_batch(
@@ -220,33 +210,3 @@ def _encode_batch(
 def _rejected(content: str, error: BadInputError) -> Rejected:
     stage = "encode" if isinstance(error, EncodeError) else "decode"
     return Rejected(content, stage, type(error).__name__, str(error))
-
-
-def _prepared(
-    encoder: Encoder[Any, Any],
-    settings: Settings,
-    payloads: Iterator[tuple[ContentRef, Load]],
-    window: int,
-) -> Iterator[tuple[ContentRef, Any]]:
-    """Yield what the encoder's `prepare` returned or refused, in order, a bounded window ahead."""
-    min_side: int | None = getattr(encoder, "min_side", None)
-
-    def work(load: Load) -> Any:
-        try:
-            return encoder.prepare(item_of(load(), min_side))
-        except BadInputError as error:
-            return error
-
-    waiting: deque[tuple[ContentRef, Future[Any]]] = deque()
-    held, most = 0, budget_of(settings).payloads
-    with ThreadPoolExecutor(settings.run.thread_count) as pool:
-        for ref, load in payloads:
-            waiting.append((ref, pool.submit(work, load)))
-            held += ref.size_bytes
-            while len(waiting) >= window or (held > most and waiting):
-                first, future = waiting.popleft()
-                held -= first.size_bytes
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()

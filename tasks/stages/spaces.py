@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.active import active_contents
 from data.allocators import release_unused
 from data.catalog import SpaceRow, current_spaces, space_versions, version_key
 from data.lake import Lake, Snapshot, table_of
@@ -222,13 +223,14 @@ def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVecto
 
     What one stage has opened the next one takes over, as long as neither table has a new version.
     """
-    sources = settings.space(space.id.name).sources
-    tables = [lake.delta(folder) for folder in ("tables/items", space.id.folder)]
+    sources = () if space.is_vocabulary else settings.space(space.id.name).sources
+    contents = "tables/vocabulary" if space.is_vocabulary else "tables/items"
+    tables = [lake.delta(folder) for folder in (contents, space.id.folder)]
     states = [(table.metadata().id, table.version()) if table else None for table in tables]
     key = (lake.uri, space.id, sources, *states)
     vectors = _opened.get(key)
     if vectors is None:
-        active = _live_contents(lake, sources)
+        active = _contents_of(lake, space, sources)
         vectors = open_vectors(shard_paths(lake, space.id), space.id.dim, active)
         _opened.clear()
         _opened[key] = vectors
@@ -236,8 +238,11 @@ def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVecto
     return vectors
 
 
-def _live_contents(lake: Lake, sources: tuple[str, ...]) -> Iterator[pa.Array]:
-    """Yield the contents of the items that these sources hold now."""
+def _contents_of(lake: Lake, space: SpaceRow, sources: tuple[str, ...]) -> Iterator[pa.Array]:
+    """Yield the contents that a space has now: words, or what the items of its sources hold."""
+    if space.is_vocabulary:
+        yield active_contents(lake, space)
+        return
     chosen = pa.array(sources, pa.string())
     columns = ["content_id", "source", "deleted"]
     for batch in table_batches(lake, "items", columns, ("source", chosen)):

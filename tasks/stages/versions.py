@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from data.catalog import space_versions
+from data.catalog import SpaceRow, space_versions
 from data.lake import table_of
-from data.shards import shard_paths
-from tasks.stages.spaces import find_space, fits, is_reproducible, make_space, retrain_space
+from data.shards import SpaceId, shard_paths
+from latentlake.errors import ConfigError
+from models.encoders.registry import find_encoder, load_encoder
+from tasks.stages.recipes import encoder_recipe, encoder_spec
+from tasks.stages.spaces import (
+    canonical_options,
+    find_space,
+    fits,
+    is_reproducible,
+    make_space,
+    retrain_space,
+)
 
 if TYPE_CHECKING:
-    from data.catalog import SpaceRow
     from data.lake import Lake
     from latentlake.settings import Settings
 
@@ -56,9 +66,21 @@ def versions_at_work(lake: Lake, settings: Settings, name: str) -> list[SpaceRow
     return [current] if current is not None and fits(settings, current) else []
 
 
-def embedded_spaces(lake: Lake, settings: Settings, chosen: tuple[str, ...]) -> list[str]:
-    """Name the versions of the chosen spaces (by default all) that have vectors to work on."""
-    names = [settings.space(name).name for name in chosen] or [s.name for s in settings.spaces]
+def embedded_spaces(
+    lake: Lake, settings: Settings, chosen: tuple[str, ...], *, vocabularies: bool = False
+) -> list[str]:
+    """Name the versions of the chosen spaces (by default all) that have vectors to work on.
+
+    Args:
+        lake: where they are.
+        settings: which are configured.
+        chosen: names; those of spaces of words, too.
+        vocabularies: whether all includes the spaces of words.
+    """
+    names = [settings.space(name).name for name in chosen]
+    if not chosen:
+        names = [space.name for space in settings.spaces]
+        names += [space.vocabulary_name for space in settings.spaces if vocabularies]
     found = []
     for name in names:
         versions = versions_at_work(lake, settings, name)
@@ -67,6 +89,34 @@ def embedded_spaces(lake: Lake, settings: Settings, chosen: tuple[str, ...]) -> 
             name if plain else space.version for space in versions if shard_paths(lake, space.id)
         ]
     return found
+
+
+def configured_version(lake: Lake, settings: Settings, name: str) -> SpaceRow:
+    """Describe a configured space without making it; its encoder is loaded.
+
+    Raises:
+        ConfigError: no such space is configured, or its encoder is trained in the lake.
+    """
+    configured = settings.space(name)
+    if find_encoder(configured.encoder).trainable:
+        raise ConfigError(
+            f"space '{name}': encoder '{configured.encoder}' is trained in the lake, so there is "
+            'nothing to look at yet. Set promote = "manual", run, and compare the version that '
+            "waits."
+        )
+    options = canonical_options(configured)
+    encoder = load_encoder(encoder_spec(lake, settings, configured.encoder, options, None))
+    return SpaceRow(
+        SpaceId(name, encoder.fingerprint, encoder.dim, str(encoder.metric)),
+        configured.encoder,
+        options,
+        recipe=encoder_recipe(settings, configured),
+        modality=str(encoder.modality),
+        artefact=None,
+        key="",
+        is_current=False,
+        details=json.dumps(encoder.describe(), sort_keys=True),
+    )
 
 
 def _settle(lake: Lake, settings: Settings, name: str, run_id: str) -> None:

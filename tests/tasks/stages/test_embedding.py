@@ -81,14 +81,14 @@ def test_a_run_that_died_before_its_commit_is_resumed_not_repeated(
     whole = torn.read_bytes()
     torn.write_bytes(whole[:-100])
     encoded: list[int] = []
-    original = embedding._encode
+    original = embedding.encode_contents
 
     def counted(*arguments: object) -> object:
         result = original(*arguments)  # type: ignore[arg-type]
         encoded.append(len(result.content_ids))
         return result
 
-    monkeypatch.setattr(embedding, "_encode", counted)
+    monkeypatch.setattr(embedding, "encode_contents", counted)
     again = plan_embedding(lake, settings, space)
     assert [g.shards for g in again.groups] == [g.shards for g in plan.groups]
     receipts = [r for group in again.groups for r in encode_group(lake, settings, space, group)]
