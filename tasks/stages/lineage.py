@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from data.catalog import space_versions
 from data.version_names import named_version, state_of
 from latentlake.errors import ConfigError
+from latentlake.names import vocabulary_name
 from tasks.stages.builds import last_build
 from tasks.stages.heads import head_settings, without_head
 from tasks.stages.promoting import lacking
@@ -111,7 +112,10 @@ def _version_state(
     vectors, size_bytes = _shards(lake, snapshot, space)
     where = (pc.field("space") == space.key) & (pc.field("fingerprint") == space.id.fingerprint)
     built = lake.read("builds", snapshot=snapshot, where=where, columns=["stage"])
-    is_ours = any(configured.name == space.id.name for configured in settings.spaces)
+    names = {configured.name for configured in settings.spaces}
+    words = {vocabulary_name(name) for name in names} if space.is_vocabulary else set()
+    is_ours = space.id.name in names | words
+    is_filled = space.is_waiting and is_ours and not words  # another model has other words
     return VersionState(
         version=space.version,
         space=space.id.name,
@@ -130,7 +134,7 @@ def _version_state(
         run_id=space.run_id,
         artefact=space.artefact,
         differs=tuple(_differs(settings, space)) if is_ours else ("it is not configured",),
-        lacks=tuple(lacking(lake, settings, space)) if space.is_waiting and is_ours else (),
+        lacks=tuple(lacking(lake, settings, space)) if is_filled else (),
         options=options,
         details=details,
     )
