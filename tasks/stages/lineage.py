@@ -14,7 +14,7 @@ from data.version_names import named_version, state_of
 from latentlake.errors import ConfigError
 from tasks.stages.builds import last_build
 from tasks.stages.promoting import lacking
-from tasks.stages.recipes import encoder_recipe
+from tasks.stages.recipes import space_recipe
 from tasks.stages.spaces import canonical_options
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _differs(settings: Settings, space: SpaceRow) -> Iterator[str]:
         return
     try:
         wanted = json.loads(canonical_options(configured))
-        recipe = encoder_recipe(settings, configured)
+        recipe = space_recipe(settings, configured)
     except ConfigError as error:
         yield str(error)
         return
