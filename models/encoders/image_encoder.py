@@ -74,12 +74,23 @@ class ImageEncoder(Pretrained):
     metric: Metric = Metric.COSINE
 
     def __init__(self, spec: EncoderSpec, model: ImageModel) -> None:
-        self._model = model
+        # What made the engine is let go of: it holds the network once more.
+        self._name = model.name
+        self._preprocessing = model.preprocessing
         self._slice, self.batch_size = slice_and_batch(spec)
         probe = _probe(self._slice, model.preprocessing.size)
         self._engine, self.dim = _checked_engine(model, probe)
         self.min_side = model.preprocessing.min_side
-        self.fingerprint = self._fingerprint()
+        self.fingerprint = _fingerprint(model)
+        self._about = {
+            "encoder": model.name,
+            "revision": model.revision,
+            "weights_sha256": model.weights,
+            "preprocessing": asdict(model.preprocessing),
+            "options": model.options.model_dump(mode="json"),
+            "engine": self._engine.label,
+            "libraries": model.libraries,
+        }
 
     def prepare(self, item: Image) -> Image:
         """Resize and crop one (height, width, 3) uint8 RGB picture to the network's size.
@@ -87,7 +98,7 @@ class ImageEncoder(Pretrained):
         Raises:
             EncodeError: the array is no RGB image or has no pixel.
         """
-        return self._model.preprocessing.prepare(item, self._model.name)
+        return self._preprocessing.prepare(item, self._name)
 
     def encode(self, batch: Sequence[Image]) -> Matrix:
         """Return the features of prepared images, (len(batch), dim) float32, not normalised."""
@@ -95,28 +106,19 @@ class ImageEncoder(Pretrained):
 
     def describe(self) -> dict[str, Any]:
         """Return what the shard footer says of this encoder."""
-        return {
-            "encoder": self._model.name,
-            "revision": self._model.revision,
-            "weights_sha256": self._model.weights,
-            "preprocessing": asdict(self._model.preprocessing),
-            "options": self._model.options.model_dump(mode="json"),
-            "engine": self._engine.label,
-            "libraries": self._model.libraries,
-        }
+        return self._about
 
-    def _fingerprint(self) -> str:
-        """Digest everything that decides the vectors; names, places and devices do not."""
-        recipe = {
-            "encoder": self._model.family,
-            "revision": self._model.revision,
-            "weights": self._model.weights,
-            "preprocessing": asdict(self._model.preprocessing),
-            "options": self._model.options.model_dump(
-                mode="json", exclude=set(self._model.origins)
-            ),
-        }
-        return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+def _fingerprint(model: ImageModel) -> str:
+    """Digest everything that decides the vectors; names, places and devices do not."""
+    recipe = {
+        "encoder": model.family,
+        "revision": model.revision,
+        "weights": model.weights,
+        "preprocessing": asdict(model.preprocessing),
+        "options": model.options.model_dump(mode="json", exclude=set(model.origins)),
+    }
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def slice_and_batch(spec: EncoderSpec) -> tuple[int, int]:

@@ -47,6 +47,8 @@ class Word2VecOptions(EncoderOptions):
             do not, because they update the vectors without locks.
         sif_a: the a of the weights a / (a + p(word)); larger is nearer to a plain mean.
         remove_component: remove the direction that all documents share.
+        phrases: two words that mostly stand together are one ("new_york"): found in the corpus
+            by their mutual information; with `path`, those that the file has.
         path: word vectors to load instead of training: word2vec binary or text, or GloVe
             text, also gzipped.
         format: the format of `path`; "auto" looks into the file.
@@ -64,6 +66,7 @@ class Word2VecOptions(EncoderOptions):
     workers: PositiveInt = 1
     sif_a: PositiveFloat = 1e-3
     remove_component: bool = True
+    phrases: bool = False
     path: str | None = None
     format: Literal["auto", "word2vec-binary", "word2vec-text", "glove"] = "auto"
     limit: PositiveInt | None = None

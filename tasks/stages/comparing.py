@@ -191,9 +191,9 @@ def _shared(
 ) -> pa.Array:
     """Return the contents that can be compared, sorted: the same ones whatever the shards."""
     one, other = sides
-    ids = space_rows(lake, one.id, snapshot).content_ids
+    ids = space_rows(lake, one, snapshot).content_ids
     if _is_held(lake, snapshot, other):
-        known = space_rows(lake, other.id, snapshot).content_ids
+        known = space_rows(lake, other, snapshot).content_ids
     else:
         sources = pa.array(settings.space(other.id.name).sources, pa.string())
         live = ~pc.field("deleted")
@@ -210,7 +210,7 @@ def _shared(
 
 
 def _stored(lake: Lake, snapshot: Snapshot, space: SpaceRow, ids: pa.Array) -> Matrix:
-    vectors = space_rows(lake, space.id, snapshot)
+    vectors = space_rows(lake, space, snapshot)
     rows = pc.index_in(ids, value_set=vectors.content_ids).to_numpy().astype(np.int64)
     return take(vectors, rows)
 

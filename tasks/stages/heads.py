@@ -15,6 +15,7 @@ from models.encoders.head_fitting import MATRICES, HeadPlan, fit_head
 from models.types import Metric
 from tasks.stages.budget import working_on
 from tasks.stages.contents import ContentReader, refs_of, view_first_places
+from tasks.stages.preparing import prepared_contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,11 +137,10 @@ def _view_sample(work: Workspace, lake: Lake, space: SpaceSettings) -> None:
 def _encoded(
     encoder: Encoder[Any, Any], settings: Settings, work: Workspace, name: str
 ) -> Iterator[Matrix]:
-    from tasks.stages.embedding import _prepared
-
     total = work.count("sampled")
     batch: list[Any] = []
-    contents = _prepared(encoder, settings, _payloads(settings, work), 4 * encoder.batch_size)
+    payloads = _payloads(settings, work)
+    contents = prepared_contents(encoder, settings, payloads, encoder.batch_size)
     for done, (_, prepared) in enumerate(contents, 1):
         if not isinstance(prepared, BadInputError):  # gone since, or refused: embed tells of it
             batch.append(prepared)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.active import active_contents
 from data.catalog import SpaceRow, current_spaces, space_versions, version_key
 from data.lake import Lake, Snapshot, table_of
 from data.shards import shard_paths
@@ -218,19 +219,26 @@ def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVecto
 
     What one stage has opened the next one takes over, as long as neither table has a new version.
     """
-    sources = settings.space(space.id.name).sources
-    tables = [lake.delta(folder) for folder in ("tables/items", space.id.folder)]
+    sources = () if space.is_vocabulary else settings.space(space.id.name).sources
+    contents = "tables/vocabulary" if space.is_vocabulary else "tables/items"
+    tables = [lake.delta(folder) for folder in (contents, space.id.folder)]
     states = [(table.metadata().id, table.version()) if table else None for table in tables]
     key = (lake.uri, space.id, sources, *states)
     vectors = _opened.get(key)
     if vectors is None:
-        live, within = ~pc.field("deleted"), ("source", pa.array(sources, pa.string()))
-        items = lake.read("items", where=live, within=within, columns=["content_id"])
-        active = items["content_id"].combine_chunks()
+        active = _contents_of(lake, space, sources)
         vectors = open_vectors(shard_paths(lake, space.id), space.id.dim, active)
         _opened.clear()
         _opened[key] = vectors
     return vectors
+
+
+def _contents_of(lake: Lake, space: SpaceRow, sources: tuple[str, ...]) -> pa.Array:
+    if space.is_vocabulary:
+        return active_contents(lake, space)
+    live, within = ~pc.field("deleted"), ("source", pa.array(sources, pa.string()))
+    items = lake.read("items", where=live, within=within, columns=["content_id"])
+    return items["content_id"].combine_chunks()
 
 
 _opened: dict[Any, ShardVectors] = {}

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +46,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         )
     pq.write_table(pa.table({"label": ["x", "y", "z"]}), tmp_path / "labels.parquet")
     return tmp_path
+
+
+def test_doctor_names_the_encoders_and_what_one_lacks(tmp_path: Path) -> None:
+    if find_spec("timm") is not None:
+        pytest.skip("timm is installed, and nothing is missing")
+    config = tmp_path / "latentlake.toml"
+    config.write_text(
+        '[[sources]]\nname = "photos"\nkind = "images"\nuri = "."\n'
+        '[[spaces]]\nname = "a"\nencoder = "timm:resnet50"\nsources = ["photos"]\n',
+        "utf-8",
+    )
+    done = call("doctor", "--config", str(config), "--format", "json")
+    found = {row["subject"]: row for row in json.loads(done.stdout)}
+    assert "timm:<model>" in found["encoders"]["finding"]
+    assert "efficientnet-lite0" in found["encoders"]["finding"]
+    assert found["configuration"]["state"] == "fail"
+    line = "needs the package 'timm': pip install -c constraints.txt -e '.[timm]'"
+    assert line in found["configuration"]["finding"]
 
 
 def test_init_proposes_what_is_there(folder: Path) -> None:

@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 
 
 def current_dim(lake: Lake) -> int:
-    (current,) = (v for v in space_versions(lake, None, lake.snapshot()) if v.is_current)
-    return current.id.dim
+    """That of the texts' version and of their words' alike: they are promoted together."""
+    versions = space_versions(lake, None, lake.snapshot())
+    names, dims = zip(*((v.id.name, v.id.dim) for v in versions if v.is_current), strict=True)
+    assert set(names) == {"words", "words_vocabulary"}
+    (dim,) = set(dims)
+    return int(dim)
 
 
 def test_a_promotion_that_is_killed_anywhere_ends_as_if_nothing_had_been(
@@ -44,8 +48,9 @@ def test_a_promotion_that_is_killed_anywhere_ends_as_if_nothing_had_been(
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     assert [point for point in points if f"`{point}`" not in page] == []
     begins = len(points) - 1 - points[::-1].index("undo note written")
-    # The first "spaces to commit" is that of the new version, the second that of its promotion.
-    ended = forks.run(Attempt(str(project.folder), "spaces to commit", count=2))
+    # The first "spaces to commit" is that of the new version, the second that of its words, the
+    # third that of their promotion.
+    ended = forks.run(Attempt(str(project.folder), "spaces to commit", count=3))
     assert ended.was_killed, ended.errors
     for point in dict.fromkeys(
         p for p in points[begins:] if not p.endswith(("written", "to commit"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from latentlake.errors import ConfigError
 from models.encoders.preprocessing import Preprocessing
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from models.encoders.adapters.options import NetworkFileOptions
+
+TOLD: Final = frozenset(
+    {"path", "size", "resize_to", "fit", "interpolation", "mean", "std", "channels"}
+)
+"""Options that the fingerprint has as the file's content and as its preprocessing."""
 
 
 def given_file(path: str) -> Path:

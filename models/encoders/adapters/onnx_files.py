@@ -10,7 +10,12 @@ import openvino as ov
 from openvino.preprocess import PrePostProcessor
 
 from latentlake.errors import ConfigError
-from models.encoders.adapters.network_files import files_digest, given_file, told_preprocessing
+from models.encoders.adapters.network_files import (
+    TOLD,
+    files_digest,
+    given_file,
+    told_preprocessing,
+)
 from models.encoders.adapters.onnx_graph import external_files
 from models.encoders.adapters.options import OnnxOptions
 from models.encoders.adapters.torch_images import one_line
@@ -70,6 +75,7 @@ class OnnxEncoder(ImageEncoder):
             precision=options.precision,
             open_engine=network.opener(spec.threads),
             libraries={"openvino": ov.__version__},
+            origins=TOLD,
         )
         return cls(replace(spec, device="cpu"), model)
 

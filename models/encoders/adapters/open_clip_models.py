@@ -90,7 +90,11 @@ class OpenClipEncoder(ImageEncoder):
         if not text.strip():
             raise EncodeError("the text has no word (it is empty, or white space)")
         with self._turn, torch.inference_mode():
-            rows: Matrix = self._clip.encode_text(self._tokenize([text]), normalize=True).numpy()  # type: ignore[operator]
+            # The towers share a module, which an engine may have moved to a GPU.
+            device = next(self._clip.parameters()).device
+            tokens = self._tokenize([text]).to(device)
+            found: Tensor = self._clip.encode_text(tokens, normalize=True)  # type: ignore[operator]
+        rows: Matrix = found.float().cpu().numpy()
         return rows
 
 

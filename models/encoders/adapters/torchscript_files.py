@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import torch
 
 from latentlake.errors import ConfigError
-from models.encoders.adapters.network_files import files_digest, given_file, told_preprocessing
+from models.encoders.adapters.network_files import (
+    TOLD,
+    files_digest,
+    given_file,
+    told_preprocessing,
+)
 from models.encoders.adapters.options import TorchScriptOptions
 from models.encoders.adapters.torch_images import engine_opener, one_line
 from models.encoders.image_encoder import ImageEncoder, ImageModel
@@ -50,6 +55,7 @@ class TorchScriptEncoder(ImageEncoder):
             precision=options.precision,
             open_engine=engine_opener(net, preprocessing, spec, digest, options.pooling),
             libraries={"torch": torch.__version__},
+            origins=TOLD,
         )
         try:
             return cls(spec, model)

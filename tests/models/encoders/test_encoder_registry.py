@@ -196,6 +196,15 @@ def test_a_plug_in_is_found_described_and_loaded(announce: Callable[..., None]) 
     assert encoder.encode([encoder.prepare("four")]).tolist() == [[4.0]]
 
 
+def test_a_plug_in_may_read_queries(
+    announce: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announce(length="LengthEncoder")
+    assert not find_encoder("length").reads_queries
+    monkeypatch.setattr(LengthEncoder, "encode_query", LengthEncoder.encode, raising=False)
+    assert find_encoder("length").reads_queries
+
+
 def test_a_plug_in_may_not_replace_a_built_in(announce: Callable[..., None]) -> None:
     announce(word2vec="LengthEncoder")
     with pytest.raises(ConfigError, match="'word2vec', which is built in"):

@@ -41,6 +41,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "interpolation": "bicubic",
         "classifier": "fc",
     },
+    "tiny_odd": {
+        **_COMMON,
+        "input_size": (3, 48, 48),
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+        "interpolation": "bicubic",
+        "classifier": "fc",
+    },
     "tiny_lanczos": {
         **_COMMON,
         "input_size": (3, 56, 56),
@@ -79,6 +87,11 @@ class TinyCnn(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         features = self.body(torch.relu(self.norm(self.stem(pixels))))
+        if self.pretrained_cfg is CONFIGS["tiny_odd"]:  # by an operator that OpenVINO lacks
+            flat = features.flatten(2)
+            scaled = flat @ flat.transpose(1, 2) / flat.shape[2]
+            values: Tensor = torch.linalg.eigvalsh(scaled)
+            return values
         pooled = features.mean((2, 3)) if self.global_pool == "avg" else features.amax((2, 3))
         rows: Tensor = self.fc(pooled)
         return rows

@@ -38,19 +38,19 @@ def built(built_once: Path, tmp_path: Path) -> Project:
 
 
 def held(project: Project) -> tuple[list[str], Matrix]:
-    (space,) = space_versions(project.lake)
-    vectors = space_rows(project.lake, space.id, project.lake.snapshot())
+    (space,) = space_versions(project.lake, "words")
+    vectors = space_rows(project.lake, space, project.lake.snapshot())
     return vectors.content_ids.to_pylist(), np.concatenate(list(vectors.batches(1000)))
 
 
 def add_version(project: Project, ids: list[str], vectors: Matrix) -> SpaceRow:
     """Put vectors of our own beside the lake's, as a version that waits."""
     lake = project.lake
-    (row,) = lake.read("spaces").to_pylist()
+    row = next(r for r in lake.read("spaces").to_pylist() if r["space"] == "words")
     row |= {"fingerprint": "b" * 16, "dim": vectors.shape[1], "key": f"words-{'b' * 16}"}
     row |= {"is_current": False, "is_waiting": True}
     lake.upsert("spaces", table_of("spaces", [row]), "run")
-    added = space_versions(lake)[1]
+    added = space_versions(lake, "words")[1]
     place = f"{lake.store.address(added.id.folder)}/{shard_name(added.id, ids)}"
     register_shards(lake, added.id, [write_shard(place, added.id, ids, vectors)], "run")
     lake.commit_snapshot("run")

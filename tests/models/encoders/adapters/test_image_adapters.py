@@ -330,6 +330,19 @@ def test_a_network_that_does_not_stand_16_bits_is_computed_in_float32(
         assert "'timm:tiny_cnn' is computed in float32" in caplog.text
 
 
+def test_a_network_that_openvino_cannot_convert_is_run_by_torch(
+    photos: list[Image], caplog: pytest.LogCaptureFixture
+) -> None:
+    _, expected = expected_of("timm:tiny_odd", photos)
+    made = load("timm:tiny_odd", precision="float32")
+    found = encode(made, photos)
+    assert cosines(found, expected).min() > 0.9999
+    assert made.describe()["engine"].startswith("torch")
+    assert "torch runs 'timm:tiny_odd': OpenVINO cannot convert it" in caplog.text
+    with pytest.raises(ConfigError, match="engine 'openvino' cannot run"):
+        load_encoder(replace(spec("timm:tiny_odd"), engine="openvino"))
+
+
 def test_describe_is_json_and_names_the_library() -> None:
     said = json.loads(json.dumps(load("timm:tiny_cnn").describe()))
     assert said["libraries"]["timm"] == "1.0.31"

@@ -23,7 +23,7 @@ from PIL import Image as PillowImage
 from latentlake.errors import ConfigError
 from models.encoders.adapters.onnx_graph import external_files
 from models.encoders.base import EncoderSpec
-from models.encoders.registry import load_encoder
+from models.encoders.registry import forget_encoders, load_encoder
 from tests.standins.network_files import write_onnx, write_torchscript
 
 if TYPE_CHECKING:
@@ -136,6 +136,10 @@ def test_weights_beside_the_file_are_in_the_fingerprint(
     content[2] ^= 1
     data.write_bytes(content)
     assert load("onnx", path, fit="squash", resize_to=32).fingerprint != made.fingerprint
+    content[2] ^= 1
+    data.write_bytes(content)
+    forget_encoders()
+    assert load("onnx", path, fit="squash", resize_to=32).fingerprint == made.fingerprint
     data.unlink()
     with pytest.raises(ConfigError, match=r"'net\.onnx\.data', which is not beside it"):
         external_files(path)
