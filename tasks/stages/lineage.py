@@ -128,7 +128,7 @@ def _version_state(
         results=tuple(sorted(built["stage"].to_pylist())),
         run_id=space.run_id,
         artefact=space.artefact,
-        differs=tuple(_differs(settings, space)) if is_ours else ("it is not configured",),
+        differs=tuple(_differs(settings, space)) if is_ours else _unconfigured(space),
         lacks=tuple(lacking(lake, settings, space)) if space.is_waiting and is_ours else (),
         options=options,
         details=details,
@@ -163,6 +163,11 @@ def _index(lake: Lake, snapshot: Snapshot, space: SpaceRow) -> IndexState | None
     details = json.loads(build["details"])
     recall = (details["recall"], details["recall_low"], details["recall_high"])
     return IndexState(details["factory"], build["rows"], *recall)
+
+
+def _unconfigured(space: SpaceRow) -> tuple[str, ...]:
+    """Say that a space is not configured; a vocabulary goes by the space of its texts."""
+    return () if space.is_vocabulary else ("it is not configured",)
 
 
 def _differs(settings: Settings, space: SpaceRow) -> Iterator[str]:

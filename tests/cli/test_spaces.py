@@ -44,20 +44,21 @@ def rows(project: Project, *arguments: str) -> list[dict[str, Any]]:
 
 
 def versions(project: Project) -> list[str]:
-    return [space.version for space in space_versions(project.lake)]
+    return [space.version for space in space_versions(project.lake, "words")]
 
 
 @pytest.mark.parametrize("command", [("spaces",), ("spaces", "list")])
 def test_the_versions_are_listed_with_what_they_are_made_of(
     project: Project, command: tuple[str, ...]
 ) -> None:
-    current, waiting = rows(project, *command)
+    current, waiting, *words = rows(project, *command)
+    assert [row["notes"] for row in words] == [[], ["promoted with its texts"]]
     assert [current["version"], waiting["version"]] == versions(project)
     assert (current["state"], waiting["state"]) == ("current", "waiting")
     assert (current["dim"], waiting["dim"]) == (16, 8)
     assert current["notes"] == ["dim 16, configured 8"]
     assert waiting["notes"] == ["complete"]
-    for row, space in zip((current, waiting), space_versions(project.lake), strict=True):
+    for row, space in zip((current, waiting), space_versions(project.lake, "words"), strict=True):
         paths = shard_paths(project.lake, space.id)
         assert row["vectors"] == 80
         assert row["size_bytes"] == sum(project.lake.store.size(p) or 0 for p in named(paths))
@@ -106,10 +107,10 @@ def test_an_unknown_version_is_told_the_candidates(project: Project) -> None:
 
 
 def test_models_are_listed_and_shown(project: Project) -> None:
-    listed = rows(project, "models")
+    listed = rows(project, "models")[:2]
     current, waiting = versions(project)
     assert [model["spaces"] for model in listed] == [["words"], [waiting[: len("words@") + 8]]]
-    for model, space in zip(listed, space_versions(project.lake), strict=True):
+    for model, space in zip(listed, space_versions(project.lake, "words"), strict=True):
         assert model["artefact"] == space.artefact
         folder = project.lake.root / (space.artefact or "")
         held = sum(path.stat().st_size for path in folder.iterdir())
