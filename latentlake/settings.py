@@ -26,15 +26,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from latentlake.errors import ConfigError, nearest_hint
 from latentlake.head_settings import ReduceSettings
 from latentlake.limits import LimitSettings
+from latentlake.names import vocabulary_name
 from latentlake.source_settings import Name, SourceSettings
 
 CONFIG_NAME = "latentlake.toml"
 ENVIRONMENT_PREFIX = "LATENTLAKE_"
-
-
-def vocabulary_name(space: str) -> str:
-    """Return the name of the space of another one's words."""
-    return f"{space}_vocabulary"
 
 
 class _Table(BaseModel):
@@ -103,11 +99,6 @@ class SpaceSettings(_Table):
     duplicates: DuplicateSettings = Field(
         default_factory=DuplicateSettings, description="What counts as a near-duplicate."
     )
-
-    @property
-    def vocabulary_name(self) -> str:
-        """The name of the space that holds the encoder's words."""
-        return vocabulary_name(self.name)
 
 
 class RunSettings(_Table):
@@ -210,7 +201,7 @@ class Settings(BaseSettings):
             if space.name == name:
                 return space
         for space in self.spaces:
-            if space.vocabulary_name == name:
+            if vocabulary_name(space.name) == name:
                 return space.model_copy(update={"name": name})
         raise ConfigError(_unknown("space", name, [space.name for space in self.spaces]))
 

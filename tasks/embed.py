@@ -11,7 +11,7 @@ from prefect import task
 from data.catalog import SpaceRow
 from data.shards import ShardReceipt
 from latentlake.errors import LatentlakeError
-from latentlake.settings import vocabulary_name
+from latentlake.names import vocabulary_name
 from tasks.frame import TASK_DEFAULTS, collect, open_lake
 from tasks.stages.embedding import commit_embedding, encode_group
 from tasks.stages.planning import EmbedPlan, ShardGroup, plan_embedding
@@ -71,7 +71,7 @@ def embed_spaces(parameters: EmbedParameters, run_id: str) -> list[StageReceipt]
     names = [settings.space(name).name for name in parameters.spaces] or [
         space.name for space in settings.spaces
     ]
-    texts = {space.vocabulary_name: space.name for space in settings.spaces}
+    texts = {vocabulary_name(space.name): space.name for space in settings.spaces}
     return [
         receipt
         for name in dict.fromkeys(texts.get(name, name) for name in names)

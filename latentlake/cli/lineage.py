@@ -153,7 +153,7 @@ def _index_row(index: IndexState | None) -> dict[str, Any]:
 def _told(state: VersionState) -> dict[str, Any]:
     lacks = [f"lacks {missing}" for missing in state.lacks]
     if state.state == "waiting" and not lacks:
-        lacks = ["promoted with its texts" if state.modality == "word" else "complete"]
+        lacks = ["complete"]
     # That a former version is not what is configured is no news.
     differs = list(state.differs) if state.state == "current" else []
     return {"size": f"{state.size_bytes / 1e6:,.1f} MB", "notes": [*lacks, *differs]}

@@ -114,6 +114,8 @@ def compare_spaces(
     snapshot = lake.snapshot()
     one = _named(lake, settings, snapshot, names[0])
     other = _named(lake, settings, snapshot, names[1] or _successor(lake, settings, snapshot, one))
+    if one.is_vocabulary and other.is_vocabulary:
+        raise QueryError(f"{one.label} and {other.label} hold words: compare the spaces of texts.")
     if one.modality != other.modality:
         raise QueryError(
             f"{one.label} holds {one.modality}s and {other.label} {other.modality}s: they share "

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from data.catalog import space_versions
 from data.version_names import named_version, state_of
 from latentlake.errors import ConfigError
+from latentlake.names import vocabulary_name
 from tasks.stages.builds import last_build
 from tasks.stages.promoting import lacking
 from tasks.stages.recipes import space_recipe
@@ -110,7 +111,10 @@ def _version_state(
     vectors, size_bytes = _shards(lake, snapshot, space)
     where = (pc.field("space") == space.key) & (pc.field("fingerprint") == space.id.fingerprint)
     built = lake.read("builds", snapshot=snapshot, where=where, columns=["stage"])
-    is_ours = any(configured.name == space.id.name for configured in settings.spaces)
+    names = {configured.name for configured in settings.spaces}
+    words = {vocabulary_name(name) for name in names} if space.is_vocabulary else set()
+    is_ours = space.id.name in names | words
+    is_filled = space.is_waiting and is_ours and not words  # another model has other words
     return VersionState(
         version=space.version,
         space=space.id.name,
@@ -128,8 +132,8 @@ def _version_state(
         results=tuple(sorted(built["stage"].to_pylist())),
         run_id=space.run_id,
         artefact=space.artefact,
-        differs=tuple(_differs(settings, space)) if is_ours else _unconfigured(space),
-        lacks=tuple(lacking(lake, settings, space)) if space.is_waiting and is_ours else (),
+        differs=tuple(_differs(settings, space)) if is_ours else ("it is not configured",),
+        lacks=tuple(lacking(lake, settings, space)) if is_filled else (),
         options=options,
         details=details,
     )
@@ -163,11 +167,6 @@ def _index(lake: Lake, snapshot: Snapshot, space: SpaceRow) -> IndexState | None
     details = json.loads(build["details"])
     recall = (details["recall"], details["recall_low"], details["recall_high"])
     return IndexState(details["factory"], build["rows"], *recall)
-
-
-def _unconfigured(space: SpaceRow) -> tuple[str, ...]:
-    """Say that a space is not configured; a vocabulary goes by the space of its texts."""
-    return () if space.is_vocabulary else ("it is not configured",)
 
 
 def _differs(settings: Settings, space: SpaceRow) -> Iterator[str]:

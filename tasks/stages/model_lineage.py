@@ -63,7 +63,7 @@ class Difference:
 def model_states(lake: Lake, snapshot: Snapshot) -> list[ModelState]:
     """Describe all models that vectors of the lake were made with, as of a snapshot."""
     by_fingerprint: dict[str, list[SpaceRow]] = {}
-    for version in space_versions(lake, snapshot=snapshot):
+    for version in _texts_and_images(lake, snapshot):
         by_fingerprint.setdefault(version.id.fingerprint, []).append(version)
     return [_model_state(lake, versions) for versions in by_fingerprint.values()]
 
@@ -83,13 +83,18 @@ def model_state(lake: Lake, snapshot: Snapshot, name: str) -> ModelState:
     found = [model for model in models if model.fingerprint.startswith(name)]
     if len(found) == 1 and len(name) >= _LEAST_PREFIX:
         return found[0]
-    versions = space_versions(lake, snapshot=snapshot)
+    versions = _texts_and_images(lake, snapshot)
     if "@" in name or any(version.id.name == name for version in versions):
         fingerprint = named_version(versions, name).id.fingerprint
         return next(model for model in models if model.fingerprint == fingerprint)
     listed = ", ".join(f"{model.fingerprint} ({model.encoder})" for model in found or models)
     problem = "several models begin with" if len(found) > 1 else "no model or space"
     raise QueryError(f"{problem} '{name}'. In the lake: {listed or 'none yet'}.")
+
+
+def _texts_and_images(lake: Lake, snapshot: Snapshot) -> list[SpaceRow]:
+    """Return all versions but those of words, whose model is that of their texts."""
+    return [one for one in space_versions(lake, snapshot=snapshot) if not one.is_vocabulary]
 
 
 def differences(one: ModelState, other: ModelState) -> list[Difference]:

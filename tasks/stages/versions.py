@@ -12,6 +12,7 @@ from data.catalog import SpaceRow, space_versions
 from data.lake import table_of
 from data.shards import SpaceId, shard_paths
 from latentlake.errors import ConfigError
+from latentlake.names import vocabulary_name
 from models.encoders.registry import find_encoder, load_encoder
 from tasks.stages.heads import has_head
 from tasks.stages.recipes import encoder_spec, space_recipe
@@ -81,7 +82,7 @@ def embedded_spaces(
     names = [settings.space(name).name for name in chosen]
     if not chosen:
         names = [space.name for space in settings.spaces]
-        names += [space.vocabulary_name for space in settings.spaces if vocabularies]
+        names += [vocabulary_name(space.name) for space in settings.spaces if vocabularies]
     found = []
     for name in names:
         versions = versions_at_work(lake, settings, name)

@@ -33,7 +33,7 @@ from data.shards import (
 )
 from data.undo import whole_or_undone
 from latentlake.errors import ConfigError
-from latentlake.settings import vocabulary_name
+from latentlake.names import vocabulary_name
 from models.encoders.registry import find_encoder
 from tasks.stages.forgetting import forget_version
 from tasks.stages.receipts import StageReceipt
@@ -70,7 +70,7 @@ def update_vocabulary(
     """
     began = time.monotonic()
     configured = settings.space(space.id.name)
-    name = configured.vocabulary_name
+    name = vocabulary_name(configured.name)
     versions = [version for version in space_versions(lake, name) if version.is_vocabulary]
     if not (configured.vocabulary and find_encoder(space.encoder).has_words):
         if not versions:

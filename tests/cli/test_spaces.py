@@ -52,7 +52,11 @@ def test_the_versions_are_listed_with_what_they_are_made_of(
     project: Project, command: tuple[str, ...]
 ) -> None:
     current, waiting, *words = rows(project, *command)
-    assert [row["notes"] for row in words] == [[], ["promoted with its texts"]]
+    assert [(row["space"], row["state"]) for row in words] == [
+        ("words_vocabulary", "current"),
+        ("words_vocabulary", "waiting"),
+    ]
+    assert words[1]["notes"] == ["complete"]
     assert [current["version"], waiting["version"]] == versions(project)
     assert (current["state"], waiting["state"]) == ("current", "waiting")
     assert (current["dim"], waiting["dim"]) == (16, 8)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from data.lake import Lake
+from latentlake.names import vocabulary_name
 from latentlake.settings import Settings, load_settings
 from tasks.parameters import ALL_REPORTS
 from tasks.stages.embedding import commit_embedding, encode_group
@@ -90,7 +91,7 @@ class Project:
         lake, settings = self.lake, self.settings
         versions = [v for s in settings.spaces for v in versions_at_work(lake, settings, s.name)]
         made = [update_vocabulary(lake, settings, version, run_id) for version in versions]
-        chosen = tuple(space.vocabulary_name for space in settings.spaces)
+        chosen = tuple(vocabulary_name(space.name) for space in settings.spaces)
         indexed = [
             index_space(lake, settings, name, run_id)
             for name in embedded_spaces(lake, settings, chosen)
