@@ -60,8 +60,8 @@ def verdict(found: Comparison) -> str:
         return f"Nearly interchangeable: the overlap is above {target}, but {told}."
     kept = found.overlap.mean * found.overlap.k
     return (
-        f"Another space: {kept:.1f} of {found.overlap.k} neighbours stay, an overlap below {target}; "
-        f"{told}. Look at them, and set duplicates.threshold for it, before it is promoted."
+        f"Another space: {kept:.1f} of {found.overlap.k} neighbours stay, an overlap below "
+        f"{target}; {told}. Look at them, and set duplicates.threshold for it, before it is promoted."
     )
 
 
