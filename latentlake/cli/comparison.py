@@ -61,7 +61,7 @@ def verdict(found: Comparison) -> str:
     kept = found.overlap.mean * found.overlap.k
     return (
         f"Another space: {kept:.1f} of {found.overlap.k} neighbours stay, an overlap below "
-        f"{target}; {told}. Look at them, and set duplicates.threshold for it, before it is promoted."
+        f"{target}; {told}. Look at them and set duplicates.threshold for it, then promote it."
     )
 
 
