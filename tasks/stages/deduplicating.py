@@ -16,13 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.content import digest_of_column
+from data.scans import table_batches
 from data.schemas import ITEMS
 from latentlake.errors import ConfigError
 from models.analysis.duplicates import Cover, greedy_cover
 from models.indexes.results import NO_ROW
 from models.types import Metric
+from tasks.stages.budget import budget_of
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
-from tasks.stages.indexing import rows_among
 from tasks.stages.pairing import pair_contents, stored_pairs
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def find_duplicates(
         counts = {"exact": int(exact.sum()), "near": int((~exact).sum())}
         return Built(counts, {"threshold": threshold, "rule": RULE}, _notes(space, threshold))
 
-    paired, found = pair_contents(lake, space, vectors, threshold, run_id)
+    budget = budget_of(settings)
+    paired, found = pair_contents(lake, budget, space, vectors, threshold, run_id)
     step = BuildStep("duplicates", space, inputs)
     receipt = build_if_changed(lake, step, vectors, run_id, work)
     changed = paired.changed or receipt.changed
@@ -117,10 +119,14 @@ def ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
     chosen = pa.array(sources, pa.string())
     words = {"item_id", "content_id", *re.findall(r"\w+", keep.lower())}
     columns = [name for name in ITEMS.columns.names if name in words]
-    live = ~pc.field("deleted")
-    items = lake.read("items", where=live, within=("source", chosen), columns=columns)
+    read = list(dict.fromkeys([*columns, "source", "deleted"]))
+    schema = pa.schema([ITEMS.columns.field(name) for name in columns])
+    live = (
+        batch.filter(pc.invert(batch["deleted"])).select(columns).cast(schema)
+        for batch in table_batches(lake, "items", read, ("source", chosen))
+    )
     with duckdb.connect() as connection:
-        connection.register("items", items)
+        connection.register("items", pa.RecordBatchReader.from_batches(schema, live))
         connection.execute("SET enable_external_access = false")
         try:
             return connection.sql(
@@ -132,8 +138,8 @@ def ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
 
 def _priority(ranked: pa.Table, vectors: ShardVectors) -> Any:
     """Return the vectors' rows in the order of their best item."""
-    rows = pc.index_in(ranked["content_id"].combine_chunks(), value_set=vectors.content_ids)
-    found = rows.drop_null().to_numpy()
+    rows = vectors.rows_of(ranked["content_id"])
+    found = rows[rows != NO_ROW]
     _, first = np.unique(found, return_index=True)
     return found[np.sort(first)].astype(np.int64)
 
@@ -144,7 +150,7 @@ def _rows(ranked: pa.Table, vectors: ShardVectors, cover: Cover) -> pa.Table:
     encoded = ranked["content_id"].combine_chunks().dictionary_encode()
     code = encoded.indices.to_numpy()
     _, best = np.unique(code, return_index=True)
-    row_of = rows_among(encoded.dictionary, vectors.content_ids)
+    row_of = vectors.rows_of(encoded.dictionary)
     code_of = np.full(vectors.rows, NO_ROW, np.int64)
     code_of[row_of[row_of != NO_ROW]] = np.flatnonzero(row_of != NO_ROW)
     twin_code = np.full(best.size, NO_ROW, np.int64)

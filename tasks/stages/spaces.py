@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.active import active_contents
+from data.allocators import release_unused
 from data.catalog import SpaceRow, current_spaces, space_versions, version_key
 from data.lake import Lake, Snapshot, table_of
+from data.scans import table_batches
 from data.shards import shard_paths
 from data.vectors import ShardVectors, open_vectors
 from data.version_names import named_version
@@ -28,6 +30,8 @@ from tasks.stages.heads import has_head, head_recipe, without_head
 from tasks.stages.recipes import encoder_recipe, encoder_spec, space_recipe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from latentlake.settings import Settings, SpaceSettings
     from models.encoders.base import Encoder
 
@@ -230,15 +234,19 @@ def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVecto
         vectors = open_vectors(shard_paths(lake, space.id), space.id.dim, active)
         _opened.clear()
         _opened[key] = vectors
+        release_unused()
     return vectors
 
 
-def _contents_of(lake: Lake, space: SpaceRow, sources: tuple[str, ...]) -> pa.Array:
+def _contents_of(lake: Lake, space: SpaceRow, sources: tuple[str, ...]) -> Iterator[pa.Array]:
+    """Yield the contents that a space has now: words, or what the items of its sources hold."""
     if space.is_vocabulary:
-        return active_contents(lake, space)
-    live, within = ~pc.field("deleted"), ("source", pa.array(sources, pa.string()))
-    items = lake.read("items", where=live, within=within, columns=["content_id"])
-    return items["content_id"].combine_chunks()
+        yield active_contents(lake, space)
+        return
+    chosen = pa.array(sources, pa.string())
+    columns = ["content_id", "source", "deleted"]
+    for batch in table_batches(lake, "items", columns, ("source", chosen)):
+        yield batch["content_id"].filter(pc.invert(batch["deleted"]))
 
 
 _opened: dict[Any, ShardVectors] = {}
