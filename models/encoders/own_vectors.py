@@ -99,12 +99,22 @@ class OwnVectors:
         Raises:
             EncodeError: it has another length.
         """
-        if item.size != self.dim:
-            raise EncodeError(
-                f"a vector of {item.size} numbers, this space has {self.dim}: vectors of another "
-                "model need a space of their own"
-            )
-        return item
+        (found,) = self.prepare_all([item])
+        if isinstance(found, EncodeError):
+            raise found
+        return found
+
+    def prepare_all(
+        self, items: Sequence[npt.NDArray[np.float32]]
+    ) -> list[npt.NDArray[np.float32] | EncodeError]:
+        """Do what `prepare` does for many vectors; the error stands in a refused one's place."""
+        return [item if item.size == self.dim else self._refusal(item.size) for item in items]
+
+    def _refusal(self, size: int) -> EncodeError:
+        return EncodeError(
+            f"a vector of {size} numbers, this space has {self.dim}: vectors of another model need "
+            "a space of their own"
+        )
 
     def encode(self, batch: Sequence[npt.NDArray[np.float32]]) -> Matrix:
         """Return (len(batch), dim) float32, not normalised."""

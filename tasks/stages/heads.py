@@ -48,6 +48,13 @@ def without_head(recipe: str) -> str:
     return recipe.partition(_MARK)[0]
 
 
+def head_settings(recipe: str) -> dict[str, Any]:
+    """Return the settings of the head in a space's recipe: the defaults where it has none."""
+    wanted = recipe.partition(_MARK)[2]
+    plain: dict[str, Any] = {"reduce": None, "centre": "auto", "normalise": False}
+    return plain | json.loads(wanted) if wanted else plain
+
+
 def has_head(recipe: str) -> bool:
     """Tell whether the vectors of a space of this recipe go through a head."""
     return _MARK in recipe

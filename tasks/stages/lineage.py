@@ -14,6 +14,7 @@ from data.version_names import named_version, state_of
 from latentlake.errors import ConfigError
 from latentlake.names import vocabulary_name
 from tasks.stages.builds import last_build
+from tasks.stages.heads import head_settings, without_head
 from tasks.stages.promoting import lacking
 from tasks.stages.recipes import space_recipe
 from tasks.stages.spaces import canonical_options
@@ -181,9 +182,11 @@ def _differs(settings: Settings, space: SpaceRow) -> Iterator[str]:
     except ConfigError as error:
         yield str(error)
         return
-    made = json.loads(space.options)
+    wanted |= head_settings(recipe)
+    made = json.loads(space.options) | head_settings(space.recipe)
     for name in sorted(made.keys() | wanted.keys()):
         if made.get(name) != wanted.get(name):
             yield f"{name} {json.dumps(made.get(name))}, configured {json.dumps(wanted.get(name))}"
-    if space.recipe != recipe:
-        yield f"made by '{space.recipe}', installed is '{recipe}'"
+    code, installed = without_head(space.recipe), without_head(recipe)
+    if code != installed:
+        yield f"made by '{code}', installed is '{installed}'"

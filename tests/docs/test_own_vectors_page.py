@@ -54,7 +54,8 @@ def test_every_command_has_an_answer(
     assert program == "latentlake"
     result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert ("short" if arguments[0] == "sql" else "digit") in result.output
+    expected = "short" if arguments[0] in ("sql", "spaces") else "digit"
+    assert expected in result.output
 
 
 def test_the_neighbours_are_those_of_brute_force(project: Project, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from data.catalog import current_spaces
 from latentlake.errors import ConfigError
 from latentlake.settings import load_settings
 from models.encoders.head import read_head
+from tasks.stages.lineage import version_state
 from tasks.stages.searching import SearchQuery, search
 from tasks.stages.spaces import find_space, retrain_space
 from tests.tasks.stages.test_own_vectors import Own, clustered, named, similarities
@@ -122,6 +123,22 @@ def test_another_head_is_another_space_and_the_old_one_comes_back(own: Own) -> N
     embed = own.run().receipts[1]
     assert current_spaces(own.lake)["own"].id == first
     assert embed.counts["encoded"] == 0, "its shards are still there"
+
+
+def test_what_differs_between_heads_is_named(own: Own) -> None:
+    own.put(named(clustered()))
+    own.run()
+
+    def differs() -> tuple[str, ...]:
+        return version_state(own.lake, own.settings, own.lake.snapshot(), "own").differs
+
+    assert differs() == ()
+    own.configure(more="normalise = true\ncentre = false")
+    assert differs() == (
+        'centre "auto", configured false',
+        "normalise false, configured true",
+        'reduce {"pca": 4, "sample": 20000, "whiten": false}, configured null',
+    )
 
 
 def test_a_space_without_a_head_is_another_one(own: Own) -> None:
