@@ -60,8 +60,8 @@ def verdict(found: Comparison) -> str:
         return f"Nearly interchangeable: the overlap is above {target}, but {told}."
     kept = found.overlap.mean * found.overlap.k
     return (
-        f"Another space: of {found.overlap.k} neighbours {kept:.1f} stay, fewer than {target}; "
-        f"{told}. Look at them, and set duplicates.threshold for it, before it is promoted."
+        f"Another space: {kept:.1f} of {found.overlap.k} neighbours stay, an overlap below "
+        f"{target}; {told}. Look at them and set duplicates.threshold for it, then promote it."
     )
 
 
@@ -117,10 +117,10 @@ def _flips_text(found: Comparison) -> str:
 
 
 def _first_of_each(flips: tuple[Flip, ...], most: int) -> list[Flip]:
-    """Choose so many flips that each kind of decision has its share."""
-    kinds: dict[str, list[Flip]] = {}
+    """Choose so many flips that each kind of decision has its share, of either space."""
+    kinds: dict[tuple[str, str], list[Flip]] = {}
     for flip in flips:
-        kinds.setdefault(flip.decision, []).append(flip)
+        kinds.setdefault((flip.decision, flip.taken_by), []).append(flip)
     room, chosen = most, []
     for position, kind in enumerate(sorted(kinds.values(), key=len)):
         share = room // (len(kinds) - position)

@@ -14,7 +14,8 @@ from data.shards import SpaceId, shard_paths
 from latentlake.errors import ConfigError
 from latentlake.names import vocabulary_name
 from models.encoders.registry import find_encoder, load_encoder
-from tasks.stages.recipes import encoder_recipe, encoder_spec
+from tasks.stages.heads import has_head
+from tasks.stages.recipes import encoder_spec, space_recipe
 from tasks.stages.spaces import (
     canonical_options,
     find_space,
@@ -96,14 +97,14 @@ def configured_version(lake: Lake, settings: Settings, name: str) -> SpaceRow:
     """Describe a configured space without making it; its encoder is loaded.
 
     Raises:
-        ConfigError: no such space is configured, or its encoder is trained in the lake.
+        ConfigError: no such space is configured, or its encoder or head is fitted in the lake.
     """
     configured = settings.space(name)
-    if find_encoder(configured.encoder).trainable:
+    recipe = space_recipe(settings, configured)
+    if find_encoder(configured.encoder).trainable or has_head(recipe):
         raise ConfigError(
-            f"space '{name}': encoder '{configured.encoder}' is trained in the lake, so there is "
-            'nothing to look at yet. Set promote = "manual", run, and compare the version that '
-            "waits."
+            f"space '{name}': its encoder or its head is fitted in the lake, so there is nothing "
+            'to look at yet. Set promote = "manual", run, and compare the version that waits.'
         )
     options = canonical_options(configured)
     encoder = load_encoder(encoder_spec(lake, settings, configured.encoder, options, None))
@@ -111,7 +112,7 @@ def configured_version(lake: Lake, settings: Settings, name: str) -> SpaceRow:
         SpaceId(name, encoder.fingerprint, encoder.dim, str(encoder.metric)),
         configured.encoder,
         options,
-        recipe=encoder_recipe(settings, configured),
+        recipe=recipe,
         modality=str(encoder.modality),
         artefact=None,
         key="",

@@ -152,8 +152,13 @@ def test_what_cannot_be_compared_is_told(built: Project) -> None:
         compare(built, "words", "nowhere")
     config = built.folder / "latentlake.toml"
     config.write_text(config.read_text("utf-8").replace("dim = 16", "dim = 8"), "utf-8")
-    with pytest.raises(ConfigError, match="there is nothing to look at yet"):
+    with pytest.raises(ConfigError, match="so there is nothing to look at yet"):
         compare(built, "words", None)
+    headed = '[[spaces]]\nname = "short"\nencoder = "minilm"\nsources = ["notes"]\n'
+    headed += "reduce = { pca = 8 }\n"
+    config.write_text(config.read_text("utf-8").replace("[run]", f"{headed}[run]"), "utf-8")
+    with pytest.raises(ConfigError, match="'short': its encoder or its head is fitted"):
+        compare(built, "words", "short")
     space = '[[spaces]]\nname = "cnn"\nencoder = "efficientnet-lite0"\nsources = ["photos"]\n'
     config.write_text(config.read_text("utf-8").replace("[run]", f"{space}[run]"), "utf-8")
     with pytest.raises(QueryError, match="holds texts and cnn"):
