@@ -26,7 +26,7 @@ from incremental_lake import Meter, Project, machine_facts, make_project, write_
 
 from data.maintenance.findings import ForgetBuilds
 from data.maintenance.mending import mend
-from models.analysis.graph import GraphOptions, measured_recall
+from models.analysis.graph import GraphOptions, SampledLists
 from models.indexes.results import Neighbours
 from tasks.stages.neighbours import stored_graph
 from tasks.stages.spaces import known_space, space_vectors
@@ -146,8 +146,9 @@ def _measured_recall(project: Project) -> float:
     space = known_space(project.lake, "words")
     vectors = space_vectors(project.lake, project.settings, space)
     graph = stored_graph(project.lake, space, vectors)
-    found = Neighbours(graph.rows, graph.similarities)
-    return measured_recall(vectors, found, graph.metric, GraphOptions(seed=1)).mean
+    sampled = SampledLists.drawn(vectors.rows, graph.k, GraphOptions(seed=1))
+    sampled.keep(0, Neighbours(graph.rows, graph.similarities))
+    return sampled.recall(vectors, graph.metric).mean
 
 
 def show(runs: dict[str, Meter]) -> None:

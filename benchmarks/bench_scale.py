@@ -31,30 +31,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scale_sources import make_images, make_texts, write_texts
+from scale_stages import RESULTS_OF, run_stage
 
-from data.lake import Lake
-from data.shards import Rejected, ShardReceipt
-from latentlake.settings import load_settings
-from tasks.stages.embedding import commit_embedding, encode_group
-from tasks.stages.ingesting import ingest_source
-from tasks.stages.planning import plan_embedding
-from tasks.stages.runs import begin_run, finish_run
-from tasks.stages.spaces import find_space, make_space
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tasks.stages.receipts import StageReceipt
-
-STAGES = ("ingest", "train", "embed", "commit", "no news", "news")
+STAGES = ("ingest", "train", "embed", "commit", *RESULTS_OF, "no news", "news")
 HELD_TO = ("ingest", "embed", "commit")
 NEWS = 10_000
 RESULTS = Path(__file__).parent / "results" / "scale.json"
@@ -79,97 +65,6 @@ class Measured:
     cpu_seconds: float
     baseline_mb: float
     peak_mb: float
-
-
-# What runs in a process of its own -------------------------------------------------------------
-
-
-def run_stage(stage: str, folder: Path) -> dict[str, float]:
-    """Run one stage and return its figures."""
-    _warm_up()
-    baseline = _status("VmRSS")
-    cpu, began = time.process_time(), time.monotonic()
-    _WORK[stage](folder)
-    return {
-        "seconds": time.monotonic() - began,
-        "cpu_seconds": time.process_time() - cpu,
-        "baseline_mb": baseline,
-        "peak_mb": _status("VmHWM"),
-    }
-
-
-def _warm_up() -> None:
-    """Import what every run of the stages imports, whatever the size."""
-    from models.encoders import word2vec  # noqa: F401
-
-
-def _ingest(folder: Path) -> StageReceipt:
-    settings = load_settings(folder / "latentlake.toml")
-    return ingest_source(Lake(settings.root), settings, "texts", "run")
-
-
-def _train(folder: Path) -> None:
-    settings = load_settings(folder / "latentlake.toml")
-    make_space(Lake(settings.root), settings, "words", "run")
-
-
-def _embed(folder: Path) -> None:
-    settings = load_settings(folder / "latentlake.toml")
-    lake = Lake(settings.root)
-    space = find_space(lake, settings, "words")
-    assert space is not None  # noqa: S101
-    plan = plan_embedding(lake, settings, space)
-    receipts = [r for group in plan.groups for r in encode_group(lake, settings, space, group)]
-    found = {"pending": plan.pending, "receipts": [asdict(receipt) for receipt in receipts]}
-    (folder / "embedded.json").write_text(json.dumps(found))
-
-
-def _commit(folder: Path) -> None:
-    from tasks.stages.planning import EmbedPlan
-
-    settings = load_settings(folder / "latentlake.toml")
-    lake = Lake(settings.root)
-    space = find_space(lake, settings, "words")
-    assert space is not None  # noqa: S101
-    found = json.loads((folder / "embedded.json").read_text())
-    receipts = [
-        ShardReceipt(**row | {"rejected": tuple(Rejected(**bad) for bad in row["rejected"])})
-        for row in found["receipts"]
-    ]
-    run = begin_run(lake, "embed")
-    receipt = commit_embedding(lake, space, EmbedPlan((), found["pending"]), receipts, run.run_id)
-    finish_run(lake, settings, run, [receipt])
-
-
-def _whole(folder: Path) -> None:
-    """Run ingest, embed and commit as a run does."""
-    settings = load_settings(folder / "latentlake.toml")
-    lake = Lake(settings.root)
-    run = begin_run(lake, "embed")
-    receipts = [ingest_source(lake, settings, "texts", run.run_id)]
-    for configured in settings.spaces:
-        space = find_space(lake, settings, configured.name)
-        assert space is not None  # noqa: S101
-        plan = plan_embedding(lake, settings, space)
-        shards = [r for group in plan.groups for r in encode_group(lake, settings, space, group)]
-        receipts.append(commit_embedding(lake, space, plan, shards, run.run_id))
-    finish_run(lake, settings, run, receipts)
-
-
-_WORK: dict[str, Callable[[Path], Any]] = {
-    "ingest": _ingest,
-    "train": _train,
-    "embed": _embed,
-    "commit": _commit,
-    "no news": _whole,
-    "news": _whole,
-}
-
-
-def _status(field: str) -> float:
-    """Return a figure of /proc/self/status in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
 
 
 # What starts the processes and reads the figures --------------------------------------------------

@@ -13,7 +13,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from pathlib import Path
 
-VOCABULARY, WORDS, DIM = 1000, 8, 32
+VOCABULARY, WORDS, DIM = 1000, 8, 100
 CONFIG = """
 [[sources]]
 name = "texts"

@@ -31,7 +31,7 @@ from data.versions import ready_table, require_version
 from latentlake.errors import ConfigError, LakeError, LakeNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from deltalake import DeltaTable as Delta
@@ -195,10 +195,13 @@ class Lake:
 
         retrying_commit(commit, name, self.uri)
 
-    def replace_space(self, name: str, space: str, rows: pa.Table, run_id: str) -> None:
+    def replace_space(
+        self, name: str, space: str, rows: pa.Table | Iterator[pa.Table], run_id: str
+    ) -> None:
         """Replace all rows of one space in a table that is partitioned by space, in one commit.
 
-        Columns of lists of strings may be given as lists of a dictionary; see `data.space_files`.
+        Rows may come in parts, which are written as they come, and columns of strings or of lists
+        of strings as dictionaries; see `data.space_files.write_space_file`.
         """
         schema = TABLES[name]
         added = write_space_file(self.store, schema, space, rows, run_id)

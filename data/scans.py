@@ -1,9 +1,20 @@
-"""Rows of Parquet files for which an expression holds."""
+"""Rows of the lake's tables: those for which an expression holds, or all, a part at a time."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
+
+from data.schemas import TABLES
+from data.stores import open_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from data.lake import Lake
 
 
 def matching_rows(dataset: ds.Dataset, where: ds.Expression | None, columns: list[str]) -> pa.Table:
@@ -21,3 +32,22 @@ def matching_rows(dataset: ds.Dataset, where: ds.Expression | None, columns: lis
             rows, schema=dataset.schema, filter=where, columns=columns
         )
         return scanner.to_table()
+
+
+def table_batches(
+    lake: Lake, name: str, columns: list[str], within: tuple[str, pa.Array]
+) -> Iterator[pa.RecordBatch]:
+    """Read a table that is not partitioned, as it is committed now, a part at a time.
+
+    Args:
+        lake: whose.
+        name: its name in `data.schemas`.
+        columns: the columns to read.
+        within: one of these columns, and the values it may have.
+    """
+    files = lake.files(name)
+    if files:
+        dataset = open_dataset(files, TABLES[name].columns, None)
+        column, values = within
+        for batch in dataset.to_batches(columns=columns, batch_readahead=1, fragment_readahead=1):
+            yield batch.filter(pc.is_in(batch[column], value_set=values))

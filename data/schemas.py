@@ -7,7 +7,7 @@ import pyarrow as pa
 from data.result_schemas import RESULTS
 from data.table_schema import TableSchema
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The layout of tables and snapshots together. Raise it with a migration from the version before in
 `data.maintenance.migrating`, never without one."""
 
@@ -101,7 +101,9 @@ SPACES = TableSchema(
             ("metric", pa.string()),
             ("artefact", pa.string()),
             ("details", pa.string()),
+            ("key", pa.string()),
             ("is_current", pa.bool_()),
+            ("is_waiting", pa.bool_()),
             ("run_id", pa.string()),
             ("recorded_at", _TIME),
         ]
@@ -146,8 +148,24 @@ RUNS = TableSchema(
     key=("run_id",),
 )
 
+VOCABULARY = TableSchema(
+    "vocabulary",
+    pa.schema(
+        [
+            ("space", pa.string()),
+            ("content_id", pa.string()),
+            ("word", pa.string()),
+            ("count", pa.int64()),
+            ("rank", pa.int64()),
+        ]
+    ),
+    key=("space", "content_id"),
+    per_space=True,
+)
+
 TABLES: dict[str, TableSchema] = {
-    table.name: table for table in (ITEMS, FILES, QUARANTINE, SPACES, BUILDS, *RESULTS, RUNS)
+    table.name: table
+    for table in (ITEMS, FILES, QUARANTINE, SPACES, VOCABULARY, BUILDS, *RESULTS, RUNS)
 }
 JSON_COLUMNS = frozenset({"metadata", "details", "options", "versions", "counts", "seconds"})
 """String columns that hold JSON; the views cast those of type string to DuckDB's JSON."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from itertools import chain
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,7 @@ from data.stores import readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import numpy.typing as npt
     from deltalake import DeltaTable
@@ -36,12 +38,16 @@ if TYPE_CHECKING:
     from data.table_schema import TableSchema
 
 _ELEMENTS: Final = ".list.element"
+GROUP_ROWS: Final = 1 << 18
+"""Rows of a row group: a writer holds one, and each has a dictionary of its own."""
+READ_ROWS: Final = 1 << 15
+"""Rows that a reader holds; they share their row group's dictionary."""
 _DICTIONARY_BYTES: Final = 1 << 30
 """Beyond it a writer would fall back to plain strings; ids of 30 million rows stay below."""
 
 
 def write_space_file(
-    store: Store, schema: TableSchema, space: str, rows: pa.Table, run_id: str
+    store: Store, schema: TableSchema, space: str, rows: pa.Table | Iterator[pa.Table], run_id: str
 ) -> AddAction | None:
     """Write a space's rows whole or not at all, under a name of their own.
 
@@ -49,31 +55,21 @@ def write_space_file(
         store: the lake's.
         schema: the table's; strings and lists of strings may be given as dictionaries.
         space: the partition.
-        rows: columns as in the schema; those of `space` all hold this one.
+        rows: columns as in the schema, `space` aside, whole or in parts that are written as they
+            come: those that add up to `GROUP_ROWS` rows share a row group, and should share their
+            dictionaries.
         run_id: part of the name.
 
     Returns:
         What makes the file part of the table; None where there is no row.
     """
-    if rows.num_rows == 0:
+    groups = _groups(iter([rows]) if isinstance(rows, pa.Table) else rows)
+    first = next(groups, None)
+    if first is None:
         return None
     name = f"space={space}/part-{run_id}-{secrets.token_hex(4)}.parquet"
-    numbered = {one: path for one in rows.column_names if (path := _numbered_path(one, rows[one]))}
-    columns = {
-        one.name: rows[one.name] if one.name in numbered else rows[one.name].cast(one.type)
-        for one in schema.columns
-        if one.name != "space"
-    }
     with store.writing(f"tables/{schema.name}/{name}", "space file") as temporary:
-        pq.write_table(
-            pa.table(columns),
-            temporary,
-            compression="none",
-            use_dictionary=list(numbered.values()),
-            dictionary_pagesize_limit=_DICTIONARY_BYTES,
-            write_statistics=[one for one in columns if one not in numbered],
-            store_schema=False,
-        )
+        count = _write_groups(temporary, schema, chain([first], groups))
         size_bytes = temporary.stat().st_size
     return AddAction(
         path=name,
@@ -81,8 +77,57 @@ def write_space_file(
         partition_values={"space": space},
         modification_time=0,
         data_change=True,
-        stats=json.dumps({"numRecords": rows.num_rows}),
+        stats=json.dumps({"numRecords": count}),
     )
+
+
+def _groups(parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Join parts to tables of a row group each; a part that is larger stays as it is."""
+    held: list[pa.Table] = []
+    for part in parts:
+        if part.num_rows:
+            held.append(part)
+        if sum(one.num_rows for one in held) >= GROUP_ROWS:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _write_groups(path: Path, schema: TableSchema, groups: Iterator[pa.Table]) -> int:
+    """Write one row group after the other; return how many rows there were."""
+    columns = [one for one in schema.columns if one.name != "space"]
+    count, writer = 0, None
+    try:
+        for rows in groups:
+            numbered = {
+                one.name: place
+                for one in columns
+                if (place := _numbered_path(one.name, rows[one.name]))
+            }
+            table = pa.table(
+                {
+                    one.name: rows[one.name]
+                    if one.name in numbered
+                    else rows[one.name].cast(one.type)
+                    for one in columns
+                }
+            )
+            writer = writer or pq.ParquetWriter(
+                path,
+                table.schema,
+                compression="none",
+                use_dictionary=list(numbered.values()),
+                dictionary_pagesize_limit=_DICTIONARY_BYTES,
+                write_statistics=[one.name for one in columns if one.name not in numbered],
+                store_schema=False,
+            )
+            writer.write_table(table)
+            count += table.num_rows
+    finally:
+        if writer is not None:
+            writer.close()
+    return count
 
 
 def commit_space_file(
@@ -122,7 +167,7 @@ def read_numbered(lake: Lake, name: str, space: str, *columns: str) -> Iterator[
         if f"/space={space}/" in path:
             with pq.ParquetFile(readable(path), read_dictionary=numbered) as file:
                 for group in range(file.num_row_groups):
-                    yield from file.read_row_group(group).to_batches()
+                    yield from file.iter_batches(READ_ROWS, row_groups=[group], use_threads=False)
 
 
 def numbered_ids(rows: npt.NDArray[np.int64], ids: pa.Array) -> pa.DictionaryArray:

@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data.content import digest_of_column
+from data.id_tables import IdTable, keys_of
 from data.shards import ROW_GROUP_ROWS, embedded_ids
 from data.stores import readable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 Mask = npt.NDArray[np.bool_]
 
@@ -47,6 +48,23 @@ class ShardVectors:
     def rows(self) -> int:
         """How many vectors there are."""
         return len(self.content_ids)
+
+    def rows_of(self, ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
+        """Return the row of each of some ids: (len(ids),) int64, -1 for those of no row."""
+        if len(ids) == self.rows and pa.chunked_array([self.content_ids]).equals(_chunked(ids)):
+            return np.arange(self.rows, dtype=np.int64)
+        return self._table.positions(ids)
+
+    def rows_outside(self, ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
+        """Return the rows whose ids are not among these: (any,) int64, ascending."""
+        inside = np.zeros(self.rows, np.bool_)
+        found = self.rows_of(ids)
+        inside[found[found >= 0]] = True
+        return np.flatnonzero(~inside).astype(np.int64)
+
+    @cached_property
+    def _table(self) -> IdTable:
+        return IdTable(keys_of(self.content_ids))
 
     @cached_property
     def digest(self) -> str:
@@ -94,21 +112,39 @@ class ShardVectors:
         return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
 
 
-def open_vectors(paths: Sequence[str], dim: int, active: pa.Array) -> ShardVectors:
+def open_vectors(
+    paths: Sequence[str], dim: int, active: pa.Array | Iterable[pa.Array]
+) -> ShardVectors:
     """Lay a fixed row order over shards.
 
     Args:
         paths: the shards, in order.
         dim: the vectors' length.
-        active: the contents that count.
+        active: the contents that count, whole or in parts; repeats are of no effect.
     """
-    columns = [embedded_ids([path]) for path in paths]
-    chunks = [chunk for column in columns for chunk in column.chunks]
-    ids = pa.chunked_array(chunks, pa.string()).combine_chunks()
-    used = np.asarray(pc.is_in(ids, value_set=active.unique()))
-    mask: Mask = used & _first_of_each(ids)
-    lengths = tuple(map(len, columns))
-    return ShardVectors(tuple(paths), ids.filter(pa.array(mask)), dim, mask, lengths)
+    table = IdTable.of([active] if isinstance(active, pa.Array | pa.ChunkedArray) else active)
+    seen = np.zeros(table.size, np.bool_)
+    ids, masks = [], []
+    for path in paths:
+        column = embedded_ids([path]).combine_chunks()
+        mask = _fresh(table.positions(column), seen)
+        ids.append(column.filter(pa.array(mask)))
+        masks.append(mask)
+    used = np.concatenate(masks) if masks else np.empty(0, np.bool_)
+    kept = pa.concat_arrays(ids) if ids else pa.array([], pa.string())
+    return ShardVectors(tuple(paths), kept, dim, used, tuple(map(len, masks)))
+
+
+def _fresh(positions: npt.NDArray[np.int64], seen: Mask) -> Mask:
+    """Mark what is active and stands here for the first time; note it as seen."""
+    mask = positions >= 0
+    mask[mask] = ~seen[positions[mask]]
+    rows = np.flatnonzero(mask)
+    _, first = np.unique(positions[rows], return_index=True)
+    mask[:] = False
+    mask[rows[first]] = True
+    seen[positions[rows]] = True
+    return mask
 
 
 def _batches_of(
@@ -125,11 +161,8 @@ def _batches_of(
             yield matrix if mask.all() else matrix[mask]
 
 
-def _first_of_each(ids: pa.StringArray) -> Mask:
-    """Mark where each id stands for the first time: dictionary codes are given in that order."""
-    codes = ids.dictionary_encode().indices.to_numpy()
-    seen = np.maximum.accumulate(codes) if codes.size else codes
-    return np.asarray(codes > np.concatenate(([-1], seen[:-1])) if codes.size else codes > 0)
+def _chunked(ids: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
+    return ids if isinstance(ids, pa.ChunkedArray) else pa.chunked_array([ids])
 
 
 def vectors_of(column: pa.FixedSizeListArray, dim: int) -> npt.NDArray[np.float32]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -18,20 +18,19 @@ from pydantic import (
     Field,
     PositiveInt,
     PrivateAttr,
-    StringConstraints,
     ValidationError,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from latentlake.errors import ConfigError, nearest_hint
+from latentlake.head_settings import ReduceSettings
 from latentlake.limits import LimitSettings
+from latentlake.names import vocabulary_name
+from latentlake.source_settings import Name, SourceSettings
 
 CONFIG_NAME = "latentlake.toml"
 ENVIRONMENT_PREFIX = "LATENTLAKE_"
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
-"""Names become table names and folders: lower-case letters, digits and underscores."""
 
 
 class _Table(BaseModel):
@@ -46,32 +45,14 @@ class LakeSettings(_Table):
     )
 
 
-class SourceSettings(_Table):
-    """One configured place of items."""
-
-    name: Name = Field(description="What the source is called in every table.")
-    kind: Literal["images", "text"] = Field(description="What its items are.")
-    uri: str = Field(
-        description="A folder (any nesting), a glob, or a file: tar (WebDataset), Parquet, CSV, "
-        "JSONL, plain text; .gz and .zst too. Relative to latentlake.toml, or an s3:// URL."
-    )
-    text: str | None = Field(None, description="The column or JSON key that holds the text.")
-    image: str | None = Field(None, description="The Parquet column that holds the image's bytes.")
-    key: str | None = Field(None, description="The column or JSON key that names an item.")
-    lines: bool = Field(
-        default=True, description="Plain text files: an item a line (true) or a file (false)."
-    )
-    encoding: str = Field("utf-8", description="The encoding of text files.")
-
-
 class DuplicateSettings(_Table):
     """What counts as a near-duplicate."""
 
     threshold: float | None = Field(
         None,
-        gt=0,
-        le=1,
-        description="The least similarity of two near-duplicates; default .9 (images), .98 (text).",
+        allow_inf_nan=False,
+        description="The least similarity of two near-duplicates, in the space's metric; default "
+        "for cosines .9 (images), .98 (text, vectors), for other metrics none.",
     )
     keep: str = Field(
         "width*height desc, text_length desc, size_bytes desc, uri asc",
@@ -88,12 +69,32 @@ class SpaceSettings(_Table):
     options: dict[str, Any] = Field(
         default_factory=dict, description="The encoder's own options; see the encoder's page."
     )
+    vocabulary: bool = Field(
+        default=True,
+        description="Make the words of a word2vec space a space of their own, <name>_vocabulary.",
+    )
     neighbours: PositiveInt = Field(15, description="k of the neighbour graph.")
     clusters: PositiveInt | Literal["auto"] = Field(
         "auto", description="How many clusters; 'auto' grows with the square root of the rows."
     )
     target_recall: float = Field(
         0.95, gt=0, le=1, description="recall@10 that the index is tuned for."
+    )
+    reduce: ReduceSettings | None = Field(
+        None, description="Keep principal components only, such as { pca = 256 }."
+    )
+    centre: bool | Literal["auto"] = Field(
+        "auto",
+        description="Take the mean off every vector; 'auto' does so where reduce is set and the "
+        "metric is l2.",
+    )
+    normalise: bool = Field(
+        default=False, description="Scale every vector to length 1, after the other two."
+    )
+    promote: Literal["auto", "manual"] = Field(
+        "auto",
+        description="When a new version replaces the current one: 'auto' at the end of the run "
+        "that completes it, 'manual' by 'latentlake spaces promote'.",
     )
     duplicates: DuplicateSettings = Field(
         default_factory=DuplicateSettings, description="What counts as a near-duplicate."
@@ -171,7 +172,8 @@ class Settings(BaseSettings):
                     raise ValueError(message)
             kinds = {known[name].kind for name in space.sources}
             if len(kinds) > 1:
-                message = f"space '{space.name}' mixes sources of images and of text"
+                mixed = " and of ".join(sorted(kinds))
+                message = f"space '{space.name}' mixes sources of {mixed}"
                 raise ValueError(message)
         return self
 
@@ -194,10 +196,13 @@ class Settings(BaseSettings):
         raise ConfigError(_unknown("source", name, [source.name for source in self.sources]))
 
     def space(self, name: str) -> SpaceSettings:
-        """Look a space up by name."""
+        """Look a space up by name; a vocabulary has the settings of the space it is made with."""
         for space in self.spaces:
             if space.name == name:
                 return space
+        for space in self.spaces:
+            if vocabulary_name(space.name) == name:
+                return space.model_copy(update={"name": name})
         raise ConfigError(_unknown("space", name, [space.name for space in self.spaces]))
 
 

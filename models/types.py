@@ -27,6 +27,7 @@ class Modality(StrEnum):
 
     IMAGE = "image"
     TEXT = "text"
+    VECTOR = "vector"
 
 
 class Metric(StrEnum):

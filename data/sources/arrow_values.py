@@ -49,6 +49,19 @@ def is_metadata(kind: pa.DataType) -> bool:
     return not is_binary(kind) and not is_image(kind)
 
 
+def fixed_width(kind: pa.DataType) -> int:
+    """Return how many bytes of memory a value takes even where it is null."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return fixed_width(kind.storage_type)
+    if types.is_fixed_size_binary(kind):
+        return int(kind.byte_width)
+    if types.is_fixed_size_list(kind):
+        return int(kind.list_size) * fixed_width(kind.value_type)
+    if types.is_struct(kind):
+        return sum(fixed_width(kind.field(at).type) for at in range(kind.num_fields))
+    return 8
+
+
 def python_values(column: pa.Array, *, payload: bool = False) -> list[Any]:
     """Return a column as a list of Python values, None for null.
 

@@ -1,4 +1,4 @@
-"""Which files a source of images or of text can read, told by the extension alone."""
+"""Which files a source of images, text or vectors can read, told by the extension alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Final, Literal
 
-Kind = Literal["images", "text"]
+Kind = Literal["images", "text", "vectors"]
 
 
 class Container(StrEnum):
@@ -16,6 +16,8 @@ class Container(StrEnum):
     IMAGE = "image"
     TAR = "tar"
     PARQUET = "parquet"
+    ARROW = "arrow"
+    NPY = "npy"
     JSON = "json"
     JSON_LINES = "json_lines"
     CSV = "csv"
@@ -45,7 +47,7 @@ _IMAGES: Final = (
     *(".tif", ".tiff", ".avif", ".jp2", ".j2k", ".pbm", ".pgm", ".ppm", ".pnm"),
 )
 
-_CONTAINERS: Final = {
+_CONTAINERS: Final[dict[Kind, dict[str, Container]]] = {
     "images": dict.fromkeys(_IMAGES, Container.IMAGE)
     | {".tar": Container.TAR, ".parquet": Container.PARQUET},
     "text": {
@@ -59,6 +61,14 @@ _CONTAINERS: Final = {
         ".tsv": Container.CSV,
         ".parquet": Container.PARQUET,
     },
+    "vectors": {
+        ".parquet": Container.PARQUET,
+        ".arrow": Container.ARROW,
+        ".arrows": Container.ARROW,
+        ".feather": Container.ARROW,
+        ".ipc": Container.ARROW,
+        ".npy": Container.NPY,
+    },
 }
 _COMPRESSIONS: Final = {
     ".gz": Compression.GZIP,
@@ -66,8 +76,8 @@ _COMPRESSIONS: Final = {
     ".zstd": Compression.ZSTD,
 }
 _SHORT: Final = {".tgz": ".tar.gz", ".tzst": ".tar.zst"}
-# An image is compressed already, and a Parquet file is read from its end.
-_NEVER_COMPRESSED: Final = (Container.IMAGE, Container.PARQUET)
+# An image is compressed already, the others are read by places in them.
+_NEVER_COMPRESSED: Final = (Container.IMAGE, Container.PARQUET, Container.ARROW, Container.NPY)
 
 
 def plain_suffix(name: str) -> str:
@@ -88,9 +98,9 @@ def format_of(name: str, kind: Kind) -> FileFormat | None:
 
 def why_not(name: str, kind: Kind) -> str:
     """Explain to a user why `format_of` returned None, with the way out."""
-    other: Kind = "text" if kind == "images" else "images"
-    if format_of(name, other) is not None:
-        return f"this is no file of {kind}; set kind = '{other}' to read it"
+    for other in _CONTAINERS:
+        if format_of(name, other) is not None:
+            return f"this is no file of {kind}; set kind = '{other}' to read it"
     known = " ".join(_CONTAINERS[kind])
     return f"'{PurePath(name).suffix or name}' is no known extension of {kind}; known: {known}"
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from data.sources.records import BadRecord, Record
-    from latentlake.settings import SourceSettings
+    from latentlake.source_settings import SourceSettings
 
 # NaN and Infinity are not JSON, but many writers write them; as metadata they count as null.
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)

@@ -13,8 +13,23 @@ MAX_TEXT_CHARS: Final = 64 * 2**20
 MAX_SIDECAR_BYTES: Final = 1 * 2**20
 """One .json, .cls or .txt member beside an image in a tar, and one extended tar header."""
 
+MAX_DIM: Final = 65_536
+"""Numbers in one vector."""
+
 MAX_NESTING: Final = 64
 """Levels of lists and objects in a metadata value."""
+
+MAX_PAGE_BYTES: Final = MAX_IMAGE_BYTES + 2**20
+"""What a Parquet page may unpack to, unless half of it lies in the file as it is: one image."""
+
+MAX_DICTIONARY_BYTES: Final = 64 * 2**20
+"""The same of a Parquet dictionary."""
+
+MAX_LIST_VALUES: Final = 2**26
+"""Values in a Parquet page of lists: one row may have them all."""
+
+MAX_GROUP_BYTES: Final = 2**36
+"""What a Parquet row group may unpack to; a value of a dictionary counts each time it is used."""
 
 BATCH_BYTES: Final = 32 * 2**20
 """What a batch of table rows should take in memory, roughly."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from data.sources.limits import MAX_IMAGE_BYTES, MAX_TEXT_CHARS
 from data.sources.metadata import plain_value
-from data.sources.records import BadRecord, Record, bad_record
+from data.sources.records import BadRecord, Record, VectorBytes, bad_record
 from data.sources.text_lines import open_text, refuse_marked
 from latentlake.errors import BadInputError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from data.sources.formats import FileFormat
     from data.sources.remote import RemoteFile
-    from latentlake.settings import SourceSettings
+    from latentlake.source_settings import SourceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,23 @@ class SeenKeys:
 class RecordMaker:
     """Makes the records of one file that holds many items."""
 
-    def __init__(self, source: SourceFile, unit: Literal["line", "row", "item"]) -> None:
+    def __init__(
+        self,
+        source: SourceFile,
+        unit: Literal["line", "row", "item"],
+        *,
+        keyed: bool | None = None,
+    ) -> None:
+        """Begin a file.
+
+        Args:
+            source: the file.
+            unit: what its numbers count.
+            keyed: whether its items have keys of their own; by default where `key` is configured.
+        """
         self._file, self._unit = source.file, unit
         self._encoding = source.settings.encoding
-        self._keyed = source.settings.key is not None
+        self._keyed = source.settings.key is not None if keyed is None else keyed
         self._seen = SeenKeys()
 
     def text(self, number: int, text: object, key: object, metadata: object) -> Record | BadRecord:
@@ -122,6 +135,19 @@ class RecordMaker:
             return Record(self._file, name, number - 1, checked_image(image), _plain(metadata))
         except BadInputError as error:
             return self._bad(number, name, error, len(image) if isinstance(image, bytes) else None)
+
+    def vector(
+        self, number: int, vector: VectorBytes | BadInputError, key: object, metadata: object
+    ) -> Record | BadRecord:
+        """Make the record of a vector, or of what stands in its place; as `text` otherwise."""
+        name: str | None = None
+        try:
+            name = self._key(number, key)
+            if isinstance(vector, BadInputError):
+                return self._bad(number, name, vector, None)
+            return Record(self._file, name, number - 1, vector, _plain(metadata))
+        except BadInputError as error:
+            return self._bad(number, name, error, None)
 
     def bad(self, number: int, error: Exception) -> BadRecord:
         """Make the record of a line or row that cannot be taken apart."""

@@ -1,22 +1,26 @@
-"""Parquet tables of images or of texts, streamed in batches of bounded size."""
+"""Parquet tables of images, texts or vectors, streamed in batches of bounded size."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.types import is_dictionary
 
-from data.sources.arrow_values import is_image, is_key, is_metadata, is_text, python_values
-from data.sources.columns import choose_column
+from data.sources.arrow_values import fixed_width
 from data.sources.compression import open_regular
-from data.sources.limits import BATCH_BYTES, MAX_BATCH_ROWS
-from data.sources.making import RecordMaker, SourceFile
+from data.sources.limits import BATCH_BYTES, MAX_GROUP_BYTES
+from data.sources.parquet_pages import PageChecker
 from data.sources.records import BadRecord, Record, bad_record
+from data.sources.table_rows import TableRows
 from latentlake.errors import BadInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from data.sources.making import SourceFile
 
 _READ_BUFFER_BYTES = 2**20
 
@@ -26,10 +30,11 @@ def read_parquet(source: SourceFile) -> Iterator[Record | BadRecord]:
 
     A row group that cannot be decoded costs its rows from the damage on; the others are read.
     Other columns are metadata, but for binary ones and vectors. In memory are a batch and, of each
-    column, the page that it is in, which its writer has chosen the size of.
+    column, the page that it is in, which its writer has chosen the size of; `parquet_pages` refuses
+    a row group with pages that claim more than they hold.
 
     Raises:
-        BadInputError: a configured column is missing, or none is obvious for the text or image.
+        BadInputError: a configured column is missing, or none is obvious for what it holds.
         OSError, pa.ArrowException: the file is missing or no Parquet.
     """
     with open_regular(source.path) as handle:
@@ -37,9 +42,9 @@ def read_parquet(source: SourceFile) -> Iterator[Record | BadRecord]:
         table = pq.ParquetFile(
             pa.PythonFile(handle, mode="r"), buffer_size=_READ_BUFFER_BYTES, pre_buffer=False
         )
-        reader = _TableReader(source, table)
-        for group in range(table.metadata.num_row_groups):
-            yield from reader.group(group)
+        with closing(_TableReader(source, table)) as reader:
+            for group in range(table.metadata.num_row_groups):
+                yield from reader.group(group)
 
 
 class _TableReader:
@@ -47,29 +52,20 @@ class _TableReader:
 
     def __init__(self, source: SourceFile, table: pq.ParquetFile) -> None:
         self._table, self._file = table, source.file
-        self._maker = RecordMaker(source, "row")
+        self._rows = TableRows(source, table.schema_arrow)
         self._rows_before = 0
-        settings, schema = source.settings, table.schema_arrow
-        self._images = settings.kind == "images"
-        names = list(schema.names)
-        serves = is_image if self._images else is_text
-        fitting = [field.name for field in schema if serves(field.type)]
-        if self._images:
-            self._payload = choose_column("image", settings.image, names, fitting)
-        else:
-            obvious = [name for name in fitting if name != settings.key]
-            chosen_from = fitting if settings.text else obvious
-            self._payload = choose_column("text", settings.text, names, chosen_from)
-        self._key = settings.key
-        if self._key is not None:
-            choose_column("key", self._key, names, [f.name for f in schema if is_key(f.type)])
-        self._metadata = [
-            field.name
-            for field in schema
-            if field.name != self._payload
-            and is_metadata(field.type)
-            and names.count(field.name) == 1
+        leaves = [table.schema.column(at) for at in range(len(table.schema))]
+        self._leaves = [
+            at
+            for at, leaf in enumerate(leaves)
+            if any(f"{leaf.path}.".startswith(f"{name}.") for name in self._rows.columns)
         ]
+        repeated = (at for at, leaf in enumerate(leaves) if leaf.max_repetition_level)
+        self._pages = PageChecker(source.path, repeated=frozenset(repeated))
+
+    def close(self) -> None:
+        """Close what was opened for looking at pages."""
+        self._pages.close()
 
     def group(self, group: int) -> Iterator[Record | BadRecord]:
         """Yield the rows of one row group."""
@@ -78,9 +74,9 @@ class _TableReader:
         done = self._rows_before
         try:
             for batch in self._batches(group):
-                yield from self._batch_records(batch, done + 1)
+                yield from self._rows.records(batch, done + 1)
                 done += batch.num_rows
-        except (OSError, pa.ArrowException, ValueError, MemoryError) as error:
+        except (BadInputError, OSError, pa.ArrowException, ValueError, MemoryError) as error:
             lost = f"rows {max(first, done + 1)}-{end}"
             problem = BadInputError(f"row group {group + 1} is damaged: {error}")
             problem.__cause__ = error
@@ -88,27 +84,21 @@ class _TableReader:
         self._rows_before = end
 
     def _batches(self, group: int) -> Iterator[pa.RecordBatch]:
-        key = [self._key] if self._key is not None else []
-        columns = list(dict.fromkeys([self._payload, *key, *self._metadata]))
-        batches: Iterator[pa.RecordBatch] = self._table.iter_batches(
-            self._batch_rows(group), row_groups=[group], columns=columns, use_threads=False
-        )
-        return batches
+        rows = self._batch_rows(group, self._pages.largest_value(self._leaves))
+        total_bytes = 0
+        for batch in self._table.iter_batches(
+            rows, row_groups=[group], columns=self._rows.columns, use_threads=False
+        ):
+            total_bytes += sum(one.nbytes for one in batch.columns if not is_dictionary(one.type))
+            if total_bytes > MAX_GROUP_BYTES:
+                raise BadInputError(f"it unpacks to more than {MAX_GROUP_BYTES} bytes")
+            yield batch
 
-    def _batch_rows(self, group: int) -> int:
+    def _batch_rows(self, group: int, largest: int) -> int:
         # The sizes of single columns would be closer, but Arrow ends the whole process
         # (std::terminate) where Python asks for a column's metadata and its statistics are damaged.
         found = self._table.metadata.row_group(group)
-        each = max(1, found.total_byte_size // max(1, found.num_rows))
-        return int(max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // each)))
-
-    def _batch_records(self, batch: pa.RecordBatch, first: int) -> Iterator[Record | BadRecord]:
-        make = self._maker.image if self._images else self._maker.text
-        payloads = python_values(batch.column(self._payload), payload=True)
-        keys = [None] * batch.num_rows
-        if self._key is not None:
-            keys = python_values(batch.column(self._key))
-        columns = [python_values(batch.column(name)) for name in self._metadata]
-        rows = zip(*columns, strict=True) if columns else iter([()] * batch.num_rows)
-        for number, (payload, key, row) in enumerate(zip(payloads, keys, rows, strict=True), first):
-            yield make(number, payload, key, dict(zip(self._metadata, row, strict=True)))
+        schema = self._table.schema_arrow
+        fixed = sum(fixed_width(schema.field(name).type) for name in self._rows.columns)
+        each = max(1, found.total_byte_size // max(1, found.num_rows), largest, fixed)
+        return int(max(1, min(self._rows.most_rows, BATCH_BYTES // each)))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from data.sources.csv_table import read_csv
 from data.sources.formats import Container, format_of, why_not
 from data.sources.json_lines import read_json, read_json_lines
+from data.sources.key_files import KEYS, is_keys_file, keys_file_of, with_keys
 from data.sources.listing import FolderWalk, GlobPattern
 from data.sources.making import SourceFile
 from data.sources.plain_images import read_plain_image
@@ -29,7 +30,7 @@ from latentlake.errors import BadInputError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from latentlake.settings import SourceSettings
+    from latentlake.source_settings import SourceSettings
 
 # What damaged, hostile or vanished files raise; anything else is a bug and keeps its traceback.
 _FILE_ERRORS = (
@@ -73,7 +74,7 @@ class Source:
 
     @property
     def ignored_by_kind(self) -> dict[str, int]:
-        """The same, by extension ("" for none), "(hidden)" and "(linked folder)"."""
+        """The same, by extension ("" for none), "(hidden)", "(keys)", "(linked folder)"."""
         return dict(self._ignored + (self._walk.skipped if self._walk else Counter()))
 
     def list_files(self) -> Iterator[FileEntry | BadRecord]:
@@ -87,6 +88,8 @@ class Source:
         for path in found:
             if isinstance(path, BadRecord):
                 yield path
+            elif is_keys_file(self.settings, path):
+                self._ignored[KEYS] += 1
             elif format_of(path, self.settings.kind) is not None:
                 yield self._entry(path)
             elif self._walk is not None and self._walk.pattern is not None:
@@ -121,7 +124,10 @@ class Source:
         if not stat.S_ISREG(found.st_mode):
             problem = BadInputError("not a regular file but a pipe, socket or device")
             return bad_record(file_name(path), None, "list", problem)
-        return FileEntry(file_name(path), found.st_size, found.st_mtime_ns)
+        entry = FileEntry(file_name(path), found.st_size, found.st_mtime_ns)
+        beside = keys_file_of(self.settings, path)
+        keys = Path(self.base, path).with_name(beside) if beside else None
+        return with_keys(entry, keys.stat()) if keys and keys.is_file() else entry
 
     def _source_file(self, file: str) -> SourceFile:
         path = path_of(Path(self.base), file)
@@ -193,6 +199,23 @@ def _read_parquet(source: SourceFile) -> Iterator[Record | BadRecord]:
         raise BadInputError(f"no Parquet, or damaged: {error}") from error
 
 
+def _read_arrow(source: SourceFile) -> Iterator[Record | BadRecord]:
+    import pyarrow as pa
+
+    from data.sources.arrow_table import read_arrow
+
+    try:
+        yield from read_arrow(source)
+    except pa.ArrowException as error:
+        raise BadInputError(f"no Arrow IPC, or damaged: {error}") from error
+
+
+def _read_npy(source: SourceFile) -> Iterator[Record | BadRecord]:
+    from data.sources.npy_matrix import read_npy
+
+    yield from read_npy(source)
+
+
 def _read_plain_text(source: SourceFile) -> Iterator[Record | BadRecord]:
     return read_text_lines(source) if source.settings.lines else read_text_file(source)
 
@@ -201,6 +224,8 @@ _READERS: Final[dict[Container, Callable[[SourceFile], Iterator[Record | BadReco
     Container.IMAGE: read_plain_image,
     Container.TAR: read_tar,
     Container.PARQUET: _read_parquet,
+    Container.ARROW: _read_arrow,
+    Container.NPY: _read_npy,
     Container.JSON: read_json,
     Container.JSON_LINES: read_json_lines,
     Container.CSV: read_csv,

@@ -5,7 +5,7 @@ Numbers of lines, rows and elements are 1-based wherever a person sees them (key
 
 * the value of the configured `key` column, or else
 * the line on which it starts (plain text, JSON lines, CSV: the header is line 1), the row of a
-  Parquet table, the element of a JSON array, the stem of a tar member.
+  table or matrix, the element of a JSON array, the stem of a tar member.
 
 Where a `key` is configured, an input without a usable key of its own is called "line 7" or "row 7",
 which keeps it apart from an item whose key is "7". A key that occurs again in its file is refused,
@@ -19,7 +19,16 @@ from typing import Literal
 
 from data.sources.names import file_name, path_of
 
-__all__ = ["BadRecord", "FileEntry", "Record", "Stage", "bad_record", "file_name", "path_of"]
+__all__ = [
+    "BadRecord",
+    "FileEntry",
+    "Record",
+    "Stage",
+    "VectorBytes",
+    "bad_record",
+    "file_name",
+    "path_of",
+]
 
 Stage = Literal["list", "read", "parse", "identify", "decode"]
 """Where an input failed: finding it, reading its bytes, taking it apart, naming it, decoding it."""
@@ -44,6 +53,12 @@ class FileEntry:
     etag: str | None = None
 
 
+class VectorBytes(bytes):
+    """A vector as the bytes of its float32 numbers, little-endian; no other payload is one."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One item with its content.
@@ -52,7 +67,7 @@ class Record:
         file: the file it is in.
         key: its name in the file; None where the file is the item.
         position: where in the file it is, from 0, growing; None where the file is the item.
-        payload: bytes of an encoded image, or a text that is not blank.
+        payload: bytes of an encoded image, a vector's, or a text that is not blank.
         metadata: its other columns or keys, JSON-able.
     """
 

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from data.sources.formats import format_of, why_not
+from data.sources.key_files import KEYS, is_keys_file, keys_file_of
 from data.sources.listing import HIDDEN, GlobPattern
 from data.sources.making import SourceFile
 from data.sources.reading import Source
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from data.stores import StoredFile
-    from latentlake.settings import SourceSettings
+    from latentlake.source_settings import SourceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,10 @@ class RemoteFile:
     def name(self) -> str:
         """The last part of its key."""
         return PurePosixPath(self.key).name
+
+    def with_name(self, name: str) -> RemoteFile:
+        """Return the object of another name beside it."""
+        return RemoteFile(self.store, f"{self.key[: -len(self.name)]}{name}")
 
     def open(self) -> io.BufferedReader:
         """Open it for reading; see `data.stores.ranges.open_object`."""
@@ -65,7 +70,7 @@ class RemoteSource(Source):
         """Yield the objects that can be read, in the order of their keys, a page at a time."""
         self._ignored.clear()
         if self._object is not None:
-            yield _entry(self._object)
+            yield self._with_keys(self._object)
             return
         for found in self._store.files(""):
             name = found.name
@@ -73,13 +78,27 @@ class RemoteSource(Source):
                 self._ignored[HIDDEN] += 1
             elif name.endswith("/") or not self._is_wanted(name):
                 continue  # consoles make empty objects that stand for folders
+            elif is_keys_file(self.settings, name):
+                self._ignored[KEYS] += 1
             elif format_of(name, self.settings.kind) is not None:
-                yield _checked(found)
+                yield self._with_keys(found)
             elif self._pattern is not None:
                 problem = BadInputError(why_not(name, self.settings.kind))
                 yield bad_record(file_name(name), None, "list", problem)
             else:
                 self._ignored[PurePosixPath(name).suffix.lower()] += 1
+
+    def _with_keys(self, found: StoredFile) -> FileEntry | BadRecord:
+        """Return an object's entry; with a file of keys it is one of both, as `with_keys` says."""
+        entry = _checked(found)
+        beside = keys_file_of(self.settings, found.name)
+        if beside is None or isinstance(entry, BadRecord):
+            return entry
+        keys = self._store.head(RemoteFile(self._store, found.name).with_name(beside).key)
+        if keys is None:
+            return entry
+        size_bytes = entry.size_bytes + keys.size_bytes
+        return FileEntry(entry.file, size_bytes, entry.modified_at, f"{found.etag} {keys.etag}")
 
     def _is_wanted(self, name: str) -> bool:
         return self._pattern is None or self._pattern.matches(name)

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 State = Literal["ok", "warn", "fail"]
 
 _LIBRARIES: Final = ("pyarrow", "duckdb", "deltalake", "prefect", "torch", "gensim")
-_EXTRAS: Final = {"prefect-dask": "dask", "botocore": "s3", "sentence-transformers": "transformers"}
+_EXTRAS: Final = {
+    "prefect-dask": "dask",
+    "botocore": "s3",
+    "sentence-transformers": "transformers",
+    "timm": "timm",
+    "torchvision": "torchvision",
+    "open_clip_torch": "open-clip",
+}
 _INSTALL: Final = "pip install -c constraints.txt -e '.[cpu]' in the checkout"
 
 
@@ -45,7 +52,7 @@ class Check:
 def check_all(config: Path | None) -> list[Check]:
     """Look at everything; a check that breaks is a finding itself."""
     checks: list[Check] = []
-    for look in (_python, _libraries, _faiss, _torch, _openvino, _processor, _prefect):
+    for look in (_python, _libraries, _encoders, _faiss, _torch, _openvino, _processor, _prefect):
         checks += guarded(look)
     return checks + list(_project(config))
 
@@ -84,6 +91,14 @@ def _libraries() -> Iterator[Check]:
     yield Check("libraries", "ok", present)
     extras = [f"{name} {_version(name)}" for name in _EXTRAS if _version(name)]
     yield Check("extras", "ok", ", ".join(extras) or f"none of {', '.join(_EXTRAS.values())}")
+
+
+def _encoders() -> Iterator[Check]:
+    from models.encoders.adapters.families import FAMILIES
+    from models.encoders.registry import encoder_names
+
+    families = (f"{family.name}:{family.model}" for family in FAMILIES.values())
+    yield Check("encoders", "ok", ", ".join((*encoder_names(), *families)))
 
 
 def _faiss() -> Iterator[Check]:
@@ -220,9 +235,11 @@ def _project(config: Path | None) -> Iterator[Check]:
 
 
 def _check_encoder(name: str, options: dict[str, object]) -> None:
-    from models.encoders.registry import parse_options
+    """Check options and packages; the encoder itself is not imported."""
+    from models.encoders.registry import find_encoder, parse_options
 
     parse_options(name, options)
+    find_encoder(name).recipe()
 
 
 def _places(settings: Settings) -> Iterator[Check]:

@@ -33,7 +33,9 @@ COMMANDS: Final = {
         f"{_HERE}.stages:report", "Compute duplicates, clusters and anomalies.", _RUN
     ),
     "search": LazyCommand(
-        f"{_HERE}.search:search", "Find the items nearest to a text, an image or an item.", _ASK
+        f"{_HERE}.search:search",
+        "Find the items nearest to a text, an image, a vector or an item.",
+        _ASK,
     ),
     "sql": LazyCommand(f"{_HERE}.sql:sql", "Ask the lake's tables in SQL.", _ASK),
     "duplicates": LazyCommand(
@@ -47,6 +49,12 @@ COMMANDS: Final = {
     ),
     "status": LazyCommand(f"{_HERE}.status:status", "Say what the lake holds.", _STATE),
     "runs": LazyCommand(f"{_HERE}.status:runs", "List the runs that changed the lake.", _STATE),
+    "spaces": LazyCommand(
+        f"{_HERE}.spaces:spaces", "List, compare and promote the versions of spaces.", _STATE
+    ),
+    "models": LazyCommand(
+        f"{_HERE}.models:models", "Say what vectors are made with, and what differs.", _STATE
+    ),
     "verify": LazyCommand(
         f"{_HERE}.maintenance:verify", "Check that the lake is what it says.", _KEEP
     ),

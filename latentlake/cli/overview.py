@@ -34,7 +34,9 @@ SELECT s.space, s.encoder, s.fingerprint, s.modality, s.dim, s.metric,
        (SELECT count(*) FROM duplicates WHERE space = s.space AND kind <> 'exact'),
        (SELECT count(*) FROM cluster_summary WHERE space = s.space),
        (SELECT min(x.uri) FROM anomalies a JOIN items x USING (content_id)
-        WHERE a.space = s.space AND a.rank = 1)
+        WHERE a.space = s.space AND a.rank = 1),
+       (SELECT min(w.space || '@' || w.fingerprint) FROM spaces w
+        WHERE w.space = s.space AND w.is_waiting)
 FROM spaces s
 LEFT JOIN indexes i ON i.space = s.space AND i.fingerprint = s.fingerprint
 WHERE s.is_current
@@ -84,6 +86,7 @@ class SpaceState:
     near_duplicates: int
     clusters: int
     oddest: str | None
+    waiting: str | None
     vectors: int
 
 
@@ -187,7 +190,9 @@ def _space_text(space: SpaceState) -> str:
         f"  index       {index}",
         f"  graph       {graph}",
     ]
-    if space.oddest or space.clusters or space.near_duplicates or space.exact_duplicates:
+    if space.modality == "word":
+        lines[-1:] = [f"  graph       {graph}"] if space.linked else []
+    elif space.oddest or space.clusters or space.near_duplicates or space.exact_duplicates:
         lines += [
             f"  duplicates  {near}",
             f"  clusters    {space.clusters:,}",
@@ -195,6 +200,8 @@ def _space_text(space: SpaceState) -> str:
         ]
     else:
         lines.append("  reports     none yet: latentlake report")
+    if space.waiting:
+        lines.append(f"  waits       {space.waiting}; what it lacks: latentlake spaces")
     return "\n".join(lines) + "\n"
 
 

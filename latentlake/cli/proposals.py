@@ -1,8 +1,7 @@
-"""Which sources a folder seems to hold, and the configuration that says so."""
+"""Which sources a folder seems to hold."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import duckdb
 
 from data.sources.formats import Container, format_of
+from latentlake.cli.vector_proposals import VectorColumns, named_vectors, vectors_in
 from latentlake.errors import ConfigError, nearest_hint
 
 if TYPE_CHECKING:
@@ -41,10 +41,12 @@ class Proposal:
 
     Attributes:
         name: fit for a table.
-        kind: "images" or "text".
+        kind: "images", "text" or "vectors".
         uri: relative to the configuration where it is inside its folder.
         text: the column of the text, or None.
         key: the column that names an item, or None.
+        vector: the column of the vector, or None.
+        keys: the file of keys beside a .npy, or None.
         count: files that were seen; 0 where nobody counted.
     """
 
@@ -53,47 +55,72 @@ class Proposal:
     uri: str
     text: str | None = None
     key: str | None = None
+    vector: str | None = None
+    keys: str | None = None
     count: int = 0
 
     @property
     def description(self) -> str:
         """One line for the user."""
         seen = f", {self.count:,} files" if self.count else ""
-        column = f", text in '{self.text}'" if self.text else ""
-        key = f", named by '{self.key}'" if self.key else ""
+        column = f", {self.kind} in '{self.text or self.vector}'"
+        column = column if self.text or self.vector else ""
+        key = f", named by '{self.key or self.keys}'" if self.key or self.keys else ""
         return f"source {self.name}: {self.kind} in {self.uri}{seen}{column}{key}"
 
 
 def propose(folder: Path) -> list[Proposal]:
-    """Look for images and texts in a folder; hidden folders and lakes are passed over."""
-    images: Counter[str] = Counter()
-    notes: Counter[str] = Counter()
-    tables: list[Path] = []
-    for path in islice(_files(folder), LOOK_AT):
-        inside = path.relative_to(folder)
-        top = inside.parts[0] if len(inside.parts) > 1 and _is_text(inside.parts[0]) else "."
-        as_text = format_of(path.name, "text")
-        if format_of(path.name, "images") is not None and path.suffix.lower() != ".parquet":
-            images[top] += 1
-        elif as_text is not None and as_text.container in _TABLES and _is_text(str(inside)):
-            tables.append(path)
-        elif as_text is not None and path.suffix.lower() in (".txt", ".text"):
-            notes[top] += 1
+    """Look for images, texts and vectors in a folder; hidden folders and lakes are passed over."""
+    seen = _Seen.look(folder)
     found = [
         Proposal(_name(place, "images"), "images", place, count=count)
-        for place, count in _places(images)
+        for place, count in _places(seen.images)
     ]
-    for path in sorted(tables)[:20]:
-        text, key = columns_of(path)
-        if text is not None:
-            uri = path.relative_to(folder).as_posix()
-            found.append(Proposal(_name(uri, "texts"), "text", uri, text, key))
+    for path in sorted(seen.tables)[:20]:
+        proposal = _proposed_table(folder, path)
+        if proposal is not None:
+            found.append(proposal)
     if not any(proposal.kind == "text" for proposal in found):
         found += [
             Proposal(_name(place, "texts"), "text", place, count=count)
-            for place, count in _places(notes)
+            for place, count in _places(seen.notes)
         ]
     return _with_own_names(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Files by what they may be: pictures and notes a top folder, tables and matrices by name."""
+
+    images: Counter[str]
+    notes: Counter[str]
+    tables: list[Path]
+
+    @classmethod
+    def look(cls, folder: Path) -> _Seen:
+        seen = cls(Counter(), Counter(), [])
+        for path in islice(_files(folder), LOOK_AT):
+            inside = path.relative_to(folder)
+            top = inside.parts[0] if len(inside.parts) > 1 and _is_text(inside.parts[0]) else "."
+            as_text = format_of(path.name, "text")
+            is_table = as_text is not None and as_text.container in _TABLES
+            if format_of(path.name, "images") is not None and path.suffix.lower() != ".parquet":
+                seen.images[top] += 1
+            elif is_table or format_of(path.name, "vectors") is not None:
+                seen.tables.extend([path] if _is_text(str(inside)) else [])
+            elif as_text is not None and path.suffix.lower() in (".txt", ".text"):
+                seen.notes[top] += 1
+        return seen
+
+
+def _proposed_table(folder: Path, path: Path) -> Proposal | None:
+    """Return a table as a source of text, or else of vectors, if it is obvious how."""
+    uri = path.relative_to(folder).as_posix()
+    text, key = columns_of(path) if format_of(path.name, "text") else (None, None)
+    if text is not None:
+        return Proposal(_name(uri, "texts"), "text", uri, text, key)
+    vectors = vectors_in(path)
+    return None if vectors is None else _vectors(uri, vectors)
 
 
 def proposed_images(folder: Path, images: Path) -> Proposal:
@@ -117,6 +144,27 @@ def proposed_text(folder: Path, text: Path, column: str | None, key: str | None)
         guessed = columns_of(text)
         column, key = column or guessed[0], key or guessed[1]
     return Proposal(_name(text.name, "texts"), "text", _uri(folder, text), column, key)
+
+
+def proposed_vectors(folder: Path, path: Path, column: str | None, key: str | None) -> Proposal:
+    """Return the source that `--vectors` names; columns that are not given are guessed.
+
+    Raises:
+        ConfigError: the file has no such column; the nearest one is named.
+    """
+    return _vectors(_uri(folder, path), named_vectors(path, column, key))
+
+
+def _vectors(uri: str, columns: VectorColumns) -> Proposal:
+    name = _name(uri, "vectors")
+    return Proposal(
+        name,
+        "vectors",
+        uri,
+        key=columns.key,
+        vector=columns.vector,
+        keys=columns.keys,
+    )
 
 
 def columns_of(path: Path) -> tuple[str | None, str | None]:
@@ -148,74 +196,6 @@ def sample_of(path: Path) -> pa.Table | None:
             return connection.sql(statement, params=[str(path), _SAMPLE_ROWS]).to_arrow_table()
         except duckdb.Error:
             return None
-
-
-def config_text(sources: list[Proposal]) -> str:
-    """Write latentlake.toml for these sources, every key explained."""
-    parts = [_HEAD]
-    parts += [_source_text(source) for source in sources] or [_NO_SOURCE]
-    for kind, name, encoder in (
-        ("images", "cnn", "efficientnet-lite0"),
-        ("text", "words", "word2vec"),
-    ):
-        names = [source.name for source in sources if source.kind == kind]
-        if names:
-            parts.append(
-                f'[[spaces]]\nname = "{name}"{" " * (14 - len(name))}# its vectors: the view '
-                f'embeddings_{name}\nencoder = "{encoder}"\nsources = {json.dumps(names)}\n'
-                + (_SPACE_HINTS if kind == "images" or len(parts) == len(sources) + 1 else "")
-            )
-    return "\n".join([*parts, _RUN])
-
-
-_HEAD = """\
-# What latentlake reads, and which vectors it makes. Paths are relative to this file's folder.
-# Every key may also come from the environment: LATENTLAKE_LAKE__ROOT, LATENTLAKE_RUN__DEVICE, ...
-
-[lake]
-root = "lake"                # tables, vectors and indexes; 'run' rebuilds it, encoding all again
-"""
-
-_NO_SOURCE = """\
-# [[sources]]
-# name = "photos"            # letters, digits and underscores: it becomes a value in SQL
-# kind = "images"            # images | text
-# uri = "photos"             # a folder (any nesting), a glob, or a tar, Parquet, CSV, JSONL or txt
-#
-# [[spaces]]
-# name = "cnn"
-# encoder = "efficientnet-lite0"
-# sources = ["photos"]
-"""
-
-_SPACE_HINTS = """\
-# neighbours = 15            # of each content in the neighbour graph
-# clusters = "auto"          # or a number
-# target_recall = 0.95       # recall@10 that the search index is tuned for
-# duplicates = { threshold = 0.95 }   # least cosine of near-duplicates; default .9, texts .98
-"""
-
-_RUN = """\
-# [run]
-# device = "auto"            # auto | cpu | cuda
-# threads = "auto"           # for everything together
-"""
-
-
-def _source_text(source: Proposal) -> str:
-    lines = ["[[sources]]", f'name = "{source.name}"', f'kind = "{source.kind}"']
-    lines.append(f"uri = {_quoted(source.uri)}")
-    if source.kind == "text":
-        if source.text:
-            lines.append(f"text = {_quoted(source.text)}")
-        if source.key:
-            lines.append(f"key = {_quoted(source.key)}")
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str) -> str:
-    """Write a TOML string, which is one of JSON but for the character U+007F."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _is_text(name: str) -> bool:

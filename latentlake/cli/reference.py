@@ -28,8 +28,19 @@ A bug in latentlake itself ends in a traceback: please report it.
 def reference() -> str:
     """Return the page: the group's help, then each command's."""
     parts = [_HEAD, f"```text\n{help_text(None)}\n```\n"]
-    parts += [f"## {name}\n\n```text\n{help_text(name)}\n```\n" for name in COMMANDS]
+    parts += [f"## {name}\n\n```text\n{help_text(name)}\n```\n" for name in command_names()]
     return "\n".join(parts)
+
+
+def command_names() -> list[str]:
+    """Return all commands, those inside of another one after it: "spaces", "spaces list"."""
+    names = []
+    for name in COMMANDS:
+        names.append(name)
+        command = cli.get_command(click.Context(cli), name)
+        if isinstance(command, click.Group):
+            names += [f"{name} {inner}" for inner in command.commands]
+    return names
 
 
 def help_text(name: str | None) -> str:
@@ -38,10 +49,14 @@ def help_text(name: str | None) -> str:
     group = click.Context(cli, info_name="latentlake", **settings)  # type: ignore[arg-type]
     if name is None:
         return cli.get_help(group)
-    command = cli.get_command(group, name)
-    if command is None:
-        raise KeyError(name)
-    return command.get_help(click.Context(command, group, name, **settings))  # type: ignore[arg-type]
+    context: click.Context = group
+    for part in name.split():
+        parent = context.command
+        command = parent.get_command(context, part) if isinstance(parent, click.Group) else None
+        if command is None:
+            raise KeyError(name)
+        context = click.Context(command, context, part, **settings)  # type: ignore[arg-type]
+    return context.command.get_help(context)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,8 @@ def _times(outcome: Outcome, timing: Timing) -> str:
 
 def _hints(receipts: Sequence[StageReceipt]) -> list[str]:
     """Return commands worth trying, with names that are there."""
-    done = {receipt.stage: receipt.subject for receipt in receipts if not receipt.error}
+    whole = [receipt for receipt in receipts if not receipt.error]
+    done = {receipt.stage: receipt.subject.partition("@")[0] for receipt in whole}
     hints = [
         (stage in done, command)
         for stage, command in (

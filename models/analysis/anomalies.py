@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from models.analysis.detectors import Detector, Mahalanobis, NeighbourDistance, Scores
 from models.indexes.errors import IndexMismatchError
-from models.indexes.results import NO_ROW
+from models.indexes.results import NO_ROW, Neighbours
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from models.analysis.graph import NeighbourGraph
     from models.types import RowIds, Vectors
@@ -79,17 +79,20 @@ def find_anomalies(
     if graph.rows.shape[0] != vectors.rows:
         raise IndexMismatchError("the graph's number of rows", graph.rows.shape[0], vectors.rows)
     scores = {detector.name: detector.scores(vectors, graph) for detector in detectors}
-    return rank_anomalies(scores, graph, normal_neighbours)
+    whole = (np.arange(vectors.rows), Neighbours(graph.rows, graph.similarities))
+    return rank_anomalies(scores, [whole], normal_neighbours)
 
 
 def rank_anomalies(
-    scores: Mapping[str, Scores], graph: NeighbourGraph, normal_neighbours: int = NORMAL_NEIGHBOURS
+    scores: Mapping[str, Scores],
+    graph: Iterable[tuple[RowIds, Neighbours]],
+    normal_neighbours: int = NORMAL_NEIGHBOURS,
 ) -> Anomalies:
     """Rank rows that have their scores by the mean of the percentiles.
 
     Args:
         scores: (rows,) a detector, by its name; at least one.
-        graph: of the same rows in the same order.
+        graph: rows and their lists, all rows once in any number of parts.
         normal_neighbours: how many normal neighbours to name a row.
     """
     judged = tuple(DetectorScores(name, own, percentiles(own)) for name, own in scores.items())
@@ -98,7 +101,10 @@ def rank_anomalies(
     ranks = np.empty(mean.size, dtype=np.int64)
     ranks[order] = np.arange(1, mean.size + 1)
     is_normal = ranks > ceil(STRANGE_SHARE * mean.size)
-    return Anomalies(judged, mean, ranks, _nearest_normal(graph, is_normal, normal_neighbours))
+    named = np.full((mean.size, normal_neighbours), NO_ROW, dtype=np.int64)
+    for rows, lists in graph:
+        named[rows] = _nearest_normal(lists, is_normal, normal_neighbours)
+    return Anomalies(judged, mean, ranks, named)
 
 
 def percentiles(scores: Scores) -> Scores:
@@ -118,11 +124,11 @@ def percentiles(scores: Scores) -> Scores:
     return shares[where]
 
 
-def _nearest_normal(graph: NeighbourGraph, is_normal: npt.NDArray[np.bool_], wanted: int) -> RowIds:
-    usable = (graph.rows != NO_ROW) & is_normal[graph.rows]
+def _nearest_normal(lists: Neighbours, is_normal: npt.NDArray[np.bool_], wanted: int) -> RowIds:
+    usable = (lists.rows != NO_ROW) & is_normal[lists.rows]
     order = np.argsort(~usable, axis=1, kind="stable")[:, :wanted]
-    rows = np.take_along_axis(graph.rows, order, axis=1)
+    rows = np.take_along_axis(lists.rows, order, axis=1)
     chosen = np.take_along_axis(usable, order, axis=1)
-    named = np.full((graph.rows.shape[0], wanted), NO_ROW, dtype=np.int64)
+    named = np.full((lists.rows.shape[0], wanted), NO_ROW, dtype=np.int64)
     named[:, : rows.shape[1]] = np.where(chosen, rows, NO_ROW)
     return named

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.indexes.results import NO_ROW, as_distances
+from models.indexes.results import NO_ROW, Neighbours, as_distances
 from models.indexes.streams import prepared_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from models.analysis.graph import NeighbourGraph
-    from models.types import Matrix, Metric, Vectors
+    from models.types import Matrix, Metric, RowIds, Vectors
 
 Scores = npt.NDArray[np.float64]
 """One number a row: shape (rows,)."""
@@ -56,14 +56,29 @@ class NeighbourDistance:
 
     def scores(self, vectors: Vectors, graph: NeighbourGraph) -> Scores:  # noqa: ARG002
         """Return the mean distances: (rows,) float64."""
-        known = graph.rows != NO_ROW
-        similarities = np.where(known, graph.similarities, np.float32(0))
-        distances = as_distances(similarities, graph.metric).astype(np.float64)
+        whole = (np.arange(graph.rows.shape[0]), Neighbours(graph.rows, graph.similarities))
+        return mean_distances([whole], graph.rows.shape[0], graph.metric)
+
+
+def mean_distances(graph: Iterable[tuple[RowIds, Neighbours]], rows: int, metric: Metric) -> Scores:
+    """Return each row's mean distance to its neighbours: (rows,) float64; see `NeighbourDistance`.
+
+    Args:
+        graph: rows and their lists, all rows once in any number of parts.
+        rows: how many there are.
+        metric: how nearness was measured.
+    """
+    means, alone = np.zeros(rows), np.ones(rows, np.bool_)
+    for part, lists in graph:
+        known = lists.rows != NO_ROW
+        similarities = np.where(known, lists.similarities, np.float32(0))
+        distances = as_distances(similarities, metric).astype(np.float64)
         counts = known.sum(axis=1)
-        means: Scores = np.where(known, distances, 0.0).sum(axis=1) / np.maximum(counts, 1)
-        if (counts > 0).any():
-            means[counts == 0] = means[counts > 0].max()
-        return means
+        means[part] = np.where(known, distances, 0.0).sum(axis=1) / np.maximum(counts, 1)
+        alone[part] = counts == 0
+    if not alone.all():
+        means[alone] = means[~alone].max()
+    return means
 
 
 @dataclass(frozen=True, slots=True)

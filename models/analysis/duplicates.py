@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Similarities = npt.NDArray[np.float32]
 
 MAX_PAIRS: Final = 100_000_000
-"""2 GB of pairs; more of them mean a threshold that tells nothing apart."""
+"""More of them mean a threshold that tells nothing apart, whatever the memory."""
 _FIRST_QUERIES: Final = 64
 _MOST_QUERIES: Final = 4096
 _MATCHES_AT_ONCE: Final = 4_000_000
@@ -37,8 +37,8 @@ class TooManyPairsError(ConfigError):
     def __init__(self, threshold: float, pairs: int, rows: int) -> None:
         self.threshold, self.pairs, self.rows = threshold, pairs, rows
         super().__init__(
-            f"{pairs:,} pairs reach the similarity {threshold} among the first {rows:,} rows: "
-            "raise the threshold."
+            f"{pairs:,} pairs reach the similarity {threshold} among the first {rows:,} rows, more "
+            "than there is memory for: raise the threshold, or limits.memory."
         )
 
 

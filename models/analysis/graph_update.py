@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from models.analysis.graph import (
-    QUERY_ROWS,
     GraphOptions,
     NeighbourGraph,
+    SampledLists,
     is_exact_affordable,
-    measured_recall,
+    nearest_rows,
+    query_rows,
 )
 from models.indexes.exact import exact_search
 from models.indexes.growth import RECALL_QUERIES
 from models.indexes.results import NO_ROW, Neighbours, no_neighbours
-from models.indexes.streams import batch_rows, selected
+from models.indexes.streams import selected
 from models.types import ArrayVectors
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def update_graph(
 
     Where `build_graph` would be exact, rows are looked for by brute force, and every other row is
     compared with the new ones: the result is the same graph. Else the index is asked, and a new row
-    is offered to the lists of its nearest rows; `remeasured` tells how well that went.
+    is offered to the lists of its nearest rows; `remeasured` tells how well that went. The old
+    lists are changed in their place: a copy would take as much memory again.
 
     Args:
         vectors: all rows.
@@ -98,13 +100,13 @@ def update_graph(
     if index is not None:
         index.require(vectors.rows, vectors.dim, old.metric)
     used = None if is_exact_affordable(vectors, options) else index
-    lists = Neighbours(old.lists.rows.copy(), old.lists.similarities.copy())
+    lists = old.lists
     changed = np.zeros(vectors.rows, dtype=np.bool_)
     searched = np.sort(np.concatenate((old.fresh, old.torn)))
     changed[searched] = True
     closed, k = changed.copy(), lists.rows.shape[1]
     for rows, queries in _blocks(vectors, searched if used is None else old.torn):
-        found = _search(vectors, used, queries, k + 1, old.metric).without(rows)
+        found = nearest_rows(vectors, used, queries, k + 1, old.metric).without(rows)
         lists.rows[rows], lists.similarities[rows] = found.rows, found.similarities
     for rows, queries in _blocks(vectors, old.fresh):
         if used is None:
@@ -122,16 +124,9 @@ def update_graph(
 def remeasured(vectors: Vectors, graph: NeighbourGraph, options: GraphOptions) -> RecallEstimate:
     """Measure the recall of a graph that has grown, on a quarter of the rows a new one gets."""
     few = replace(options, recall_queries=RECALL_QUERIES)
-    found = Neighbours(graph.rows, graph.similarities)
-    return measured_recall(vectors, found, graph.metric, few)
-
-
-def _search(
-    vectors: Vectors, index: Searchable | None, queries: Matrix, k: int, metric: Metric
-) -> Neighbours:
-    if index is None:
-        return exact_search(vectors, queries, k, metric)
-    return index.search(queries, k)
+    sampled = SampledLists.drawn(vectors.rows, graph.k, few)
+    sampled.keep(0, Neighbours(graph.rows, graph.similarities))
+    return sampled.recall(vectors, graph.metric)
 
 
 def _all_offers(
@@ -140,7 +135,7 @@ def _all_offers(
     """Yield, for all rows, the new ones nearest to each."""
     new, k = ArrayVectors(queries), min(fresh.size, lists.rows.shape[1])
     start = 0
-    for batch in vectors.batches(min(QUERY_ROWS, batch_rows(vectors.dim))):
+    for batch in vectors.batches(query_rows(vectors.dim)):
         found = exact_search(new, batch, k, metric)
         stop = start + batch.shape[0]
         yield (
@@ -180,4 +175,4 @@ def _enter(
 
 
 def _blocks(vectors: Vectors, rows: RowIds) -> Iterator[tuple[RowIds, Matrix]]:
-    return selected(vectors, rows, min(QUERY_ROWS, batch_rows(vectors.dim)))
+    return selected(vectors, rows, query_rows(vectors.dim))

@@ -6,16 +6,18 @@ has one similarity, whether its rows came in one batch or in two.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from models.analysis.duplicates import MAX_PAIRS, Pairs, TooManyPairsError
+from models.analysis.graph import query_rows
+from models.indexes.errors import TooManyMatchesError
 from models.indexes.exact import pair_similarities
 from models.indexes.streams import (
     BATCH_BYTES,
     Progress,
-    batch_rows,
     prepared,
     selected,
     silent,
@@ -30,55 +32,64 @@ if TYPE_CHECKING:
     from models.types import RowIds, Vectors
 
 _FIRST_QUERIES: Final = 64
-_MOST_QUERIES: Final = 4096
 _MATCHES_AT_ONCE: Final = 4_000_000
+_KEYS_AT_ONCE: Final = 1 << 20
 _COMPARED_AT_ONCE: Final = 1 << 14
 _SLACK: Final = {"SQfp16": 2e-3, "SQ8": 3e-2}
 """How far a cosine by these codes may be off; see the contract suite over all index kinds."""
 _ROUNDING: Final = 1e-6
 
 
+@dataclass(frozen=True, slots=True)
+class PairLimits:
+    """What may be held of pairs.
+
+    Attributes:
+        pairs: how many candidates.
+        compared_bytes: of the vectors of candidates that are compared at once; fewer bytes mean
+            more passes over the vectors.
+    """
+
+    pairs: int = MAX_PAIRS
+    compared_bytes: int = 4 * BATCH_BYTES
+
+
 def find_pairs(
     vectors: Vectors,
     index: RowView,
-    metric: Metric,
     threshold: float,
     rows: RowIds,
     progress: Progress = silent,
+    limits: PairLimits = PairLimits(),
 ) -> Pairs:
     """Find all pairs that some rows are part of and whose similarity reaches a threshold.
 
     Complete for a Flat index, else as complete as the lists that the index probes. Memory is that
-    of the candidates, 16 bytes each, and of the vectors of a block of them.
+    of the candidates, and of the vectors of a block of them.
 
     Args:
         vectors: all rows.
         index: over the same rows in the same order.
-        metric: how nearness is measured.
         threshold: the least similarity, to within float32's rounding; for L2 a negative squared
             distance.
         rows: (wanted,) int64, ascending: the rows to look for.
         progress: called with "pairs" and the fraction done.
+        limits: what may be held.
 
     Returns:
         Each pair once, its similarity computed in float64 from the vectors.
 
     Raises:
-        IndexMismatchError: the index has another number of rows, dimension or metric.
-        TooManyPairsError: more than `MAX_PAIRS` matches.
+        IndexMismatchError: the index has another number of rows or dimension.
+        TooManyPairsError: more candidates than `limits.pairs`.
     """
+    metric = index.index.metric
     index.require(vectors.rows, vectors.dim, metric)
     codec = index.index.plan.factory.rpartition(",")[2]
     slack = _SLACK.get(codec, 1e-5 * max(1.0, abs(threshold)))
-    found, total = [np.empty(0, np.int64)], 0
-    for keys, done in _candidates(vectors, index, threshold - slack, rows):
-        found.append(keys)
-        total += keys.size
-        if total > 2 * MAX_PAIRS:
-            raise TooManyPairsError(threshold, total // 2, done)
-        progress("pairs", done / rows.size)
-    unique = np.unique(np.concatenate(found))
-    return _decided(vectors, metric, threshold, unique // vectors.rows, unique % vectors.rows)
+    search = _Search(index, rows, limits)
+    keys = _candidate_keys(search, vectors, threshold, slack, progress)
+    return _decided(vectors, metric, threshold, keys, limits)
 
 
 def joined(one: Pairs, other: Pairs) -> Pairs:
@@ -92,31 +103,73 @@ def joined(one: Pairs, other: Pairs) -> Pairs:
     return Pairs(first[new], second[new], similarities[new])
 
 
-def _candidates(
-    vectors: Vectors, index: RowView, threshold: float, rows: RowIds
-) -> Iterator[tuple[RowIds, int]]:
-    """Search in chunks that grow while answers are few: their number is not known beforehand."""
-    chunk, done = _FIRST_QUERIES, 0
-    for block, queries in selected(vectors, rows, batch_rows(vectors.dim)):
-        start = 0
-        while start < block.size:
-            part = slice(start, start + chunk)
-            matches = index.range_search(queries[part], threshold)
-            query = block[part][matches.queries]
-            other = query != matches.rows
-            low = np.minimum(query, matches.rows)[other]
-            start, searched = start + block[part].size, block[part].size
-            done += searched
-            yield low * vectors.rows + np.maximum(query, matches.rows)[other], done
-            each = max(1.0, matches.rows.size / searched)
-            chunk = int(min(_MOST_QUERIES, 2 * chunk, max(1, _MATCHES_AT_ONCE // each)))
+def _candidate_keys(
+    search: _Search, vectors: Vectors, threshold: float, slack: float, progress: Progress
+) -> RowIds:
+    """Return first * rows + second of each candidate, sorted, each once."""
+    keys, done = np.empty(0, np.int64), 0
+    waiting, held = [keys], 0
+    try:
+        for found, done in search.candidates(vectors, threshold - slack):
+            waiting.append(found)
+            held += found.size
+            # From both sides most pairs come twice, so they are joined now and then.
+            if held > max(_KEYS_AT_ONCE, keys.size):
+                keys, held = search.joined(waiting), 0
+                waiting = [keys]
+            progress("pairs", done / search.rows.size)
+        return search.joined(waiting)
+    except TooManyMatchesError as error:
+        raise TooManyPairsError(threshold, error.matches, done) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Who is looked for, and where."""
+
+    index: RowView
+    rows: RowIds
+    limits: PairLimits
+
+    def joined(self, parts: list[RowIds]) -> RowIds:
+        """Return the keys of all parts, sorted, each once.
+
+        Raises:
+            TooManyMatchesError: they are more than the limit.
+        """
+        keys = np.unique(np.concatenate(parts))
+        if keys.size > self.limits.pairs:
+            raise TooManyMatchesError(keys.size)
+        return keys
+
+    def candidates(self, vectors: Vectors, threshold: float) -> Iterator[tuple[RowIds, int]]:
+        """Search in chunks that grow while answers are few: their number is not known beforehand.
+
+        Yields:
+            first * rows + second of each match, and how many rows have been searched for.
+        """
+        chunk, done, most = _FIRST_QUERIES, 0, 2 * self.limits.pairs
+        for block, queries in selected(vectors, self.rows, query_rows(vectors.dim)):
+            start = 0
+            while start < block.size:
+                part = slice(start, start + chunk)
+                searched = block[part].size
+                matches = self.index.range_search(queries[part], threshold, most + searched)
+                query = block[part][matches.queries]
+                other = query != matches.rows
+                low = np.minimum(query, matches.rows)[other]
+                start, done = start + searched, done + searched
+                yield low * vectors.rows + np.maximum(query, matches.rows)[other], done
+                each = max(1.0, matches.rows.size / searched)
+                chunk = int(min(2 * chunk, max(1, _MATCHES_AT_ONCE // each)))
 
 
 def _decided(
-    vectors: Vectors, metric: Metric, threshold: float, first: RowIds, second: RowIds
+    vectors: Vectors, metric: Metric, threshold: float, keys: RowIds, limits: PairLimits
 ) -> Pairs:
+    first, second = np.divmod(keys, vectors.rows)
     similarities = np.empty(first.size, np.float32)
-    at_once = max(1, 4 * BATCH_BYTES // (8 * vectors.dim))
+    at_once = max(1, limits.compared_bytes // (8 * vectors.dim))
     for start in range(0, first.size, at_once):
         part = slice(start, min(first.size, start + at_once))
         both = np.concatenate((first[part], second[part]))

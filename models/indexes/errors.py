@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from latentlake.errors import LakeError
+from latentlake.errors import ConfigError, LakeError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,30 @@ class InvalidVectorsError(LakeError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"these vectors cannot be used: {reason}.")
+
+
+class IndexTooLargeError(ConfigError):
+    """No kind of index over these vectors fits into its share of the memory limit.
+
+    Attributes:
+        needed_bytes: of the smallest one.
+        most_bytes: its share.
+    """
+
+    def __init__(self, rows: int, dim: int, needed_bytes: int, most_bytes: int) -> None:
+        self.needed_bytes, self.most_bytes = needed_bytes, most_bytes
+        super().__init__(
+            f"an index over {rows:,} x {dim} takes {needed_bytes // 10**6} MB, "
+            f"{most_bytes // 10**6} are its share of limits.memory: raise the limit."
+        )
+
+
+class TooManyMatchesError(LakeError):
+    """A range search has found more than its caller can hold."""
+
+    def __init__(self, matches: int) -> None:
+        self.matches = matches
+        super().__init__(f"more than {matches:,} rows are within the threshold: raise it.")
 
 
 class IndexFileError(LakeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from models.indexes.plans import choose_index
+from models.indexes.plans import choose_index, is_same_kind
 from models.indexes.recall import RecallEstimate, estimate_recall, ground_truth, measure_recall
 from models.indexes.streams import sample
 
@@ -44,20 +44,23 @@ class Growth:
     added: int
 
 
-def reason_to_retrain(growth: Growth, dim: int, metric: Metric) -> str | None:
+def reason_to_retrain(
+    growth: Growth, dim: int, metric: Metric, most_bytes: int | None = None
+) -> str | None:
     """Return why an index should be built anew rather than extended; None where it should not.
 
     Args:
         growth: the index and the batch.
         dim: the vectors' length.
         metric: how nearness is measured.
+        most_bytes: what an index may take in memory.
     """
     rows = growth.alive + growth.added
     dead = growth.held - growth.alive
     total = growth.held + growth.added
-    wanted = choose_index(rows, dim, metric).factory
-    if _kind(wanted) != _kind(growth.plan.factory):
-        return f"{rows:,} vectors ask for {wanted}, not {growth.plan.factory}"
+    wanted = choose_index(rows, dim, metric, most_bytes)
+    if not is_same_kind(wanted, growth.plan):
+        return f"{rows:,} vectors ask for {wanted.factory}, not {growth.plan.factory}"
     if dead > MOST_DEAD * total:
         return f"{dead:,} of {total:,} rows are dead, more than {MOST_DEAD:.0%}"
     if growth.plan.training_rows and rows > MOST_GROWTH * growth.trained_rows:
@@ -85,8 +88,3 @@ def remeasure(
     truth = ground_truth(vectors, sample(vectors.rows, RECALL_QUERIES, seed), k, metric)
     found = index.search(truth.queries, truth.k + 1).without(truth.rows)
     return estimate_recall(measure_recall(vectors, truth, [found], metric)[0], truth.k)
-
-
-def _kind(factory: str) -> tuple[bool, str]:
-    """Return whether lists are inverted, and the codec: their number may differ."""
-    return factory.startswith("IVF"), factory.rpartition(",")[2]

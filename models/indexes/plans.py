@@ -14,6 +14,7 @@ from enum import StrEnum
 from math import sqrt
 from typing import Final, assert_never
 
+from models.indexes.errors import IndexTooLargeError
 from models.types import Metric
 
 EXACT_ROWS: Final = 20_000
@@ -29,6 +30,7 @@ GRAPH_COARSE_LISTS: Final = 8192
 """From this many lists on, brute force over their centroids costs more than scanning some."""
 TUNING_QUERIES: Final = 500
 MEASURING_QUERIES: Final = 1000
+MEGABYTE: Final = 10**6
 
 
 class IndexKind(StrEnum):
@@ -70,20 +72,70 @@ class IndexPlan:
     training_rows: int
     reasons: tuple[str, ...]
 
+    @property
+    def is_inverted(self) -> bool:
+        """Whether vectors lie in inverted lists."""
+        return self.factory.startswith("IVF")
 
-def choose_index(rows: int, dim: int, metric: Metric) -> IndexPlan:
+    @property
+    def codec(self) -> str:
+        """How vectors are coded: "Flat", "SQfp16", "SQ8" or "HNSW32"."""
+        return self.factory.rpartition(",")[2]
+
+
+def is_same_kind(one: IndexPlan, other: IndexPlan) -> bool:
+    """Tell whether two plans differ at most in the number of lists and the effort."""
+    return (one.is_inverted, one.codec) == (other.is_inverted, other.codec)
+
+
+def choose_index(rows: int, dim: int, metric: Metric, most_bytes: int | None = None) -> IndexPlan:
     """Propose an index for so many vectors.
 
     Args:
         rows: how many vectors.
         dim: their length.
         metric: how nearness is measured.
+        most_bytes: what the index may take in memory; None for any size.
 
     Returns:
         The plan, with the reasons for its kind.
+
+    Raises:
+        IndexTooLargeError: not even the coarsest codes that serve are small enough.
     """
     kind, reason = _choose_kind(rows, dim, metric)
-    return plan_for(kind, rows, reasons=(reason,))
+    plan = plan_for(kind, rows, reasons=(reason,))
+    needed = index_bytes(plan, rows, dim)
+    if most_bytes is None or needed <= most_bytes:
+        return plan
+    coarser = [IndexKind.IVF_SQFP16, IndexKind.IVF_SQ8] if metric is Metric.COSINE else []
+    least = needed
+    for one in coarser:
+        reason = (
+            f"{plan.factory} would take {needed // MEGABYTE} MB, and limits.memory leaves "
+            f"{most_bytes // MEGABYTE} for an index: {_CODES[one]}."
+        )
+        smaller = plan_for(one, rows, reasons=(reason,))
+        least = min(least, index_bytes(smaller, rows, dim))
+        if index_bytes(smaller, rows, dim) <= most_bytes:
+            return smaller
+    raise IndexTooLargeError(rows, dim, least, most_bytes)
+
+
+_CODES: Final = {IndexKind.IVF_SQFP16: "inverted lists in float16", IndexKind.IVF_SQ8: "in 8 bits"}
+_WIDTHS: Final = {"Flat": 4, "SQfp16": 2, "SQ8": 1, "HNSW32": 4}
+"""Bytes of a dimension."""
+_LINKS: Final = 280
+"""Bytes of a row's links in an HNSW graph."""
+
+
+def index_bytes(plan: IndexPlan, rows: int, dim: int) -> int:
+    """Return what an index takes in memory."""
+    each = dim * _WIDTHS[plan.codec]
+    if plan.is_inverted:
+        lists = plan.training_rows // POINTS_PER_LIST
+        return rows * (each + 8) + 4 * lists * dim
+    return rows * (each + (_LINKS if plan.codec == "HNSW32" else 0))
 
 
 def _choose_kind(rows: int, dim: int, metric: Metric) -> tuple[IndexKind, str]:

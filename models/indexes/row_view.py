@@ -29,7 +29,9 @@ class Searchable(Protocol):
         """Find the k nearest rows of each query."""
         ...
 
-    def range_search(self, queries: Matrix, threshold: float) -> RangeMatches:
+    def range_search(
+        self, queries: Matrix, threshold: float, most: int | None = None
+    ) -> RangeMatches:
         """Find all rows whose similarity reaches a threshold."""
         ...
 
@@ -71,9 +73,11 @@ class RowView:
         rows = np.where(found.rows == NO_ROW, NO_ROW, self._row_of[found.rows])
         return Neighbours(rows, found.similarities)
 
-    def range_search(self, queries: Matrix, threshold: float) -> RangeMatches:
+    def range_search(
+        self, queries: Matrix, threshold: float, most: int | None = None
+    ) -> RangeMatches:
         """Find all living rows that reach a threshold; see `VectorIndex.range_search`."""
-        found = self.index.range_search(queries, threshold)
+        found = self.index.range_search(queries, threshold, most)
         rows = self._row_of[found.rows]
         alive = rows != NO_ROW
         return RangeMatches(found.queries[alive], rows[alive], found.similarities[alive])

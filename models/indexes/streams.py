@@ -62,6 +62,26 @@ def prepared_batches(
         start += batch.shape[0]
 
 
+def blocks(vectors: Vectors, size: int) -> Iterator[tuple[int, Matrix]]:
+    """Stream all vectors in blocks of exactly `size` rows but for the last, whatever holds them.
+
+    Yields:
+        A block's first row, and its vectors as stored.
+    """
+    start = filled = 0
+    block = np.empty((min(size, vectors.rows), vectors.dim), np.float32)
+    for batch in vectors.batches(size):
+        taken = 0
+        while taken < batch.shape[0]:
+            part = batch[taken : taken + block.shape[0] - filled]
+            block[filled : filled + part.shape[0]] = part
+            taken, filled = taken + part.shape[0], filled + part.shape[0]
+            if filled == block.shape[0]:
+                yield start, block
+                start, filled = start + filled, 0
+                block = np.empty((min(size, vectors.rows - start), vectors.dim), np.float32)
+
+
 def take(vectors: Vectors, rows: RowIds) -> Matrix:
     """Read some rows in one pass over what holds them.
 

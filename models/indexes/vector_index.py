@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.indexes.errors import IndexMismatchError
+from models.indexes.errors import IndexMismatchError, TooManyMatchesError
 from models.indexes.exact import faiss_metric
 from models.indexes.faiss_library import library, single_thread
 from models.indexes.files import IndexHeader, read_index, write_index
+from models.indexes.list_search import ListSearch
 from models.indexes.plans import SearchParameters
 from models.indexes.results import NO_ROW, Neighbours, RangeMatches, from_faiss, no_neighbours
 from models.indexes.streams import prepared
@@ -19,6 +20,8 @@ from models.types import Matrix, Metric, RowIds
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy.typing as npt
 
     from models.indexes.plans import IndexPlan
 
@@ -132,7 +135,13 @@ class VectorIndex:
             return no_neighbours(ready.shape[0], k)
         selector = None if allowed is None else self._selector(allowed)
         effort = self._effort(self.rows / available)
-        found = self._search(ready, k, self._parameters(effort, selector))
+        if self._meets_lists_often(ready):
+            alive = None if allowed is None else self._flags(allowed)
+            lists = ListSearch(self._index, effort.nprobe or 1, alive)
+            distances, rows = lists.nearest(ready, k)
+            found = Neighbours(rows, from_faiss(distances, rows, self.metric))
+        else:
+            found = self._search(ready, k, self._parameters(effort, selector))
         last = min(k, available) - 1
         while effort.nprobe is not None and effort.nprobe < (self.lists or 0):
             # The probed lists of these queries hold fewer than k rows: more lists for them.
@@ -144,29 +153,56 @@ class VectorIndex:
             found.rows[short], found.similarities[short] = again.rows, again.similarities
         return found
 
-    def range_search(self, queries: Matrix, threshold: float) -> RangeMatches:
+    def range_search(
+        self, queries: Matrix, threshold: float, most: int | None = None
+    ) -> RangeMatches:
         """Find all rows whose similarity reaches a threshold; exact for Flat, else those probed.
 
         Args:
             queries: (queries, dim) float32.
             threshold: the least similarity; for L2 a negative squared distance.
+            most: how many matches the caller can hold; None for any number.
 
         Returns:
             Every match, the queries' own rows included if they are in the index.
 
         Raises:
             IndexMismatchError, InvalidVectorsError: see `prepared`.
+            TooManyMatchesError: there are more than `most`.
         """
         ready = prepared(queries, self.dim, self.metric)
         if ready.shape[0] == 0 or self.rows == 0:
             nothing = np.empty(0, dtype=np.int64)
             return RangeMatches(nothing, nothing, np.empty(0, dtype=np.float32))
+        limit = self.rows * ready.shape[0] if most is None else most
+        if ListSearch.serves(self._index):
+            nprobe = self._effort().nprobe or 1
+            return self._within(ListSearch(self._index, nprobe), ready, threshold, limit)
         limits, distances, rows = self._index.range_search(
             ready, self._radius(threshold), params=self._parameters(self._effort())
         )
         counts = np.diff(limits.astype(np.int64))
+        if rows.size > limit:
+            raise TooManyMatchesError(rows.size)
         queries_of = np.repeat(np.arange(ready.shape[0], dtype=np.int64), counts)
         return RangeMatches(queries_of, rows, from_faiss(distances, rows, self.metric))
+
+    def _within(
+        self, lists: ListSearch, ready: Matrix, threshold: float, limit: int
+    ) -> RangeMatches:
+        queries, rows, distances = lists.within(ready, self._radius(threshold), limit)
+        order = np.argsort(queries, kind="stable")
+        rows, distances = rows[order], distances[order]
+        return RangeMatches(queries[order], rows, from_faiss(distances, rows, self.metric))
+
+    def _meets_lists_often(self, ready: Matrix) -> bool:
+        """Tell whether so many queries are cheaper list by list."""
+        return ListSearch.serves(self._index) and ready.shape[0] >= (self.lists or 0)
+
+    def _flags(self, allowed: RowIds) -> npt.NDArray[np.bool_]:
+        flags = np.zeros(self.rows, dtype=np.bool_)
+        flags[allowed] = True
+        return flags
 
     def save(self, path: Path, fingerprint: str | None = None) -> None:
         """Write the index whole or not at all; plain FAISS can read the file too.
@@ -241,6 +277,4 @@ class VectorIndex:
         """
         if allowed.min() < 0 or allowed.max() >= self.rows:
             raise IndexMismatchError("the largest allowed row", int(allowed.max()), self.rows - 1)
-        mask = np.zeros(self.rows, dtype=np.bool_)
-        mask[allowed] = True
-        return library().IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+        return library().IDSelectorBitmap(np.packbits(self._flags(allowed), bitorder="little"))

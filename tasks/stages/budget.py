@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 _MOST_SPOOLED = 32 * 2**20
 _LEAST_DATABASE = 80_000_000
+_MOST_PAIRS = 100_000_000
+_PAIR_BYTES = 100
+"""Of a pair, while pairs are sorted, numbered and covered."""
+_MOST_COMPARED = 256 * 2**20
+_ROUND = 50_000_000
 _THREAD_DATABASE = 64_000_000
 """Each thread of DuckDB needs some of its memory before it can spill at all."""
 
@@ -55,6 +60,38 @@ class Budget:
     def payloads(self) -> int:
         """Contents that wait for their encoder."""
         return self.limit // 8
+
+    @property
+    def index(self) -> int:
+        """What a search index may take in memory."""
+        return self.limit // 2
+
+    @property
+    def pairs(self) -> int:
+        """How many near-duplicate pairs may be held."""
+        return min(_MOST_PAIRS, self.limit // 4 // _PAIR_BYTES)
+
+    @property
+    def compared(self) -> int:
+        """Vectors of pairs that are compared at once; less means more passes over all vectors."""
+        return min(_MOST_COMPARED, self.limit // 16)
+
+    def require(self, what: str, needed: int) -> None:
+        """Refuse a stage that would need more than the limit.
+
+        Args:
+            what: the stage and its space.
+            needed: bytes.
+
+        Raises:
+            ConfigError: `limits.memory` is too small; the message says what would do.
+        """
+        if needed > self.limit:
+            enough = -(-needed // _ROUND) * _ROUND // 10**6
+            raise ConfigError(
+                f"{what} needs about {needed // 10**6} MB, more than limits.memory "
+                f'({self.limit // 10**6} MB): set it to "{enough}MB" or more.'
+            )
 
     def require_shard(self, rows: int, dim: int) -> None:
         """Refuse shards whose vectors, held twice, take more than half of the limit.

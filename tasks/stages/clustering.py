@@ -20,6 +20,7 @@ from models.analysis.clusters import (
 )
 from models.indexes.results import NO_ROW
 from models.types import Metric
+from tasks.stages.budget import budget_of
 from tasks.stages.builds import (
     BuildStep,
     Built,
@@ -27,7 +28,7 @@ from tasks.stages.builds import (
     build_if_changed,
     progress_of,
 )
-from tasks.stages.indexing import rows_among
+from tasks.stages.needs import clusters_need
 from tasks.stages.terms import cluster_terms
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ MOST_GROWTH: Final = 1.5
 """Rows against those of the fit, or the other way round."""
 MOST_DRIFT: Final = 1.1
 """Mean distance to the own centroid, against that at the fit."""
-_REVISION = 3
+_REVISION = 4
 """Raise it when the same vectors should get another report."""
 
 
@@ -61,11 +62,12 @@ def cluster_contents(
     lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors, run_id: str
 ) -> StageReceipt:
     """Assign new contents to the stored centroids, or fit them anew with a reason."""
-    name, seed = space.id.name, settings.run.seed
-    wanted = settings.space(name).clusters
+    name, seed = space.key, settings.run.seed
+    wanted = settings.space(space.id.name).clusters
     step = BuildStep("clusters", space, {"clusters": wanted, "seed": seed, "revision": _REVISION})
 
     def work(last: Details | None) -> Built:
+        budget_of(settings).require(f"clusters of space '{space.label}'", clusters_need(vectors))
         report = _assigned(lake, space, vectors, last)
         if isinstance(report, str):
             found = find_clusters(
@@ -75,11 +77,11 @@ def cluster_contents(
                 seed,
                 progress_of("clusters", space),
             )
-            words = cluster_terms(lake, settings, space, vectors, found.cluster_of)
+            words = cluster_terms(lake, settings, space, vectors, found)
             terms = pa.array(words, pa.list_(pa.string()))
             report = _Report(found, terms, vectors.rows, _mean_distance(found), report)
             lake.replace_space("centroids", name, _centroids(name, found), run_id)
-        lake.replace_space("clusters", name, _rows(name, vectors, report.found), run_id)
+        lake.replace_space("clusters", name, _rows(vectors, report.found), run_id)
         lake.replace_space("cluster_summary", name, _summary(name, vectors, report), run_id)
         details: dict[str, Any] = {
             "fitted_rows": report.fitted_rows,
@@ -100,7 +102,7 @@ def _assigned(
     fitted_rows, rows = details["fitted_rows"], vectors.rows
     if max(fitted_rows, rows) > MOST_GROWTH * min(fitted_rows, rows):
         return f"fitted: {rows:,} rows, {fitted_rows:,} at the last fit"
-    here = pc.field("space") == space.id.name
+    here = pc.field("space") == space.key
     stored = lake.read("centroids", where=here).sort_by("cluster_id")
     summary = lake.read("cluster_summary", where=here).sort_by("cluster_id")
     if stored.num_rows == 0 or stored.num_rows != summary.num_rows:
@@ -124,7 +126,7 @@ def _assigned(
 
 def _carried(stored: pa.Table, vectors: ShardVectors) -> tuple[Assignment, RowIds]:
     """Lay stored assignments into the row order of these vectors; also return the rows without."""
-    rows = rows_among(stored["content_id"], vectors.content_ids)
+    rows = vectors.rows_of(stored["content_id"])
     alive = rows != NO_ROW
     assigned = Assignment(
         np.full(vectors.rows, NO_ROW, np.int64),
@@ -141,18 +143,17 @@ def _mean_distance(found: Clusters) -> float:
     return float(found.distances.mean(dtype=np.float64)) if found.distances.size else 0.0
 
 
-def _rows(name: str, vectors: ShardVectors, found: Clusters) -> pa.Table:
+def _rows(vectors: ShardVectors, found: Clusters) -> pa.Table:
     medoid = np.zeros(vectors.rows, bool)
     medoid[found.medoids] = True
     columns = [
-        pa.array(np.full(vectors.rows, name), pa.string()),
         vectors.content_ids,
         pa.array(found.cluster_of, pa.int32()),
         pa.array(found.distances, pa.float32()),
         pa.array(found.silhouettes, pa.float32()),
         pa.array(medoid),
     ]
-    return pa.Table.from_arrays(columns, schema=CLUSTERS.columns)
+    return pa.Table.from_arrays(columns, CLUSTERS.columns.names[1:])
 
 
 def _summary(name: str, vectors: ShardVectors, report: _Report) -> pa.Table:

@@ -6,13 +6,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from data.content import content_id
+from data.images import decode_image
 from data.sources import open_source
-from data.sources.records import BadRecord, Record
+from data.sources.records import BadRecord, Record, VectorBytes
 from data.workspace import quoted
 from latentlake.errors import BadInputError
 from tasks.stages.budget import budget_of
@@ -67,6 +69,21 @@ class ContentGoneError(BadInputError):
     def __init__(self, ref: ContentRef) -> None:
         self.ref = ref
         super().__init__(f"{ref.source}: {ref.file}: changed since it was ingested")
+
+
+def item_of(payload: Payload, min_side: int | None = None) -> Any:
+    """Return a content as encoders take it: pixels, a text, or a vector (dim,) float32.
+
+    Args:
+        payload: as a `Load` returns it.
+        min_side: what of a photo's shorter side must be kept; see `data.images.decode_image`.
+
+    Raises:
+        BadInputError: the picture cannot be decoded.
+    """
+    if isinstance(payload, VectorBytes):
+        return np.frombuffer(payload, "<f4")
+    return decode_image(payload, min_side) if isinstance(payload, bytes) else payload
 
 
 def view_first_places(work: Workspace, lake: Lake, sources: Sequence[str]) -> None:

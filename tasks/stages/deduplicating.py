@@ -16,12 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.content import digest_of_column
+from data.scans import table_batches
 from data.schemas import ITEMS
 from latentlake.errors import ConfigError
 from models.analysis.duplicates import Cover, greedy_cover
 from models.indexes.results import NO_ROW
+from models.types import Metric
+from tasks.stages.budget import budget_of
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
-from tasks.stages.indexing import rows_among
 from tasks.stages.pairing import pair_contents, stored_pairs
 
 if TYPE_CHECKING:
@@ -32,9 +34,9 @@ if TYPE_CHECKING:
     from tasks.stages.receipts import StageReceipt
 
 RULE = "greedy-cover"
-DEFAULT_THRESHOLDS = {"image": 0.9, "text": 0.98}
+DEFAULT_THRESHOLDS = {"image": 0.9, "text": 0.98, "vector": 0.98}
 """Where removals of real photos and abstracts are nearly all true; see docs/decisions/0003."""
-_KINDS = {"image": "perceptual", "text": "semantic"}
+_KINDS = {"image": "perceptual", "text": "semantic", "vector": "near"}
 _REVISION = 1
 
 
@@ -42,10 +44,9 @@ def find_duplicates(
     lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors, run_id: str
 ) -> StageReceipt:
     """Recompute the report if the items, the vectors or the settings have changed."""
-    name = space.id.name
-    configured = settings.space(name).duplicates
-    threshold = configured.threshold or DEFAULT_THRESHOLDS[space.modality]
-    ranked = _ranked_items(lake, settings.space(name).sources, configured.keep)
+    name, configured = space.key, settings.space(space.id.name).duplicates
+    threshold = near_threshold(settings, space)
+    ranked = ranked_items(lake, settings.space(space.id.name).sources, configured.keep)
     inputs = {
         "threshold": threshold,
         "keep": configured.keep,
@@ -68,29 +69,64 @@ def find_duplicates(
             "kind": kinds.take(table["kind"].combine_chunks()),
             "similarity": table["similarity"],
             "rule": pa.array(np.full(table.num_rows, RULE), pa.string()),
-            "threshold": pa.array(np.full(table.num_rows, threshold), pa.float32()),
+            "threshold": pa.array([threshold] * table.num_rows, pa.float32()),
             "run_id": pa.array(np.full(table.num_rows, run_id), pa.string()),
         }
         lake.replace_space("duplicates", name, pa.table(columns), run_id)
         counts = {"exact": int(exact.sum()), "near": int((~exact).sum())}
-        return Built(counts, {"threshold": threshold, "rule": RULE})
+        return Built(counts, {"threshold": threshold, "rule": RULE}, _notes(space, threshold))
 
-    paired, found = pair_contents(lake, space, vectors, threshold, run_id)
+    budget = budget_of(settings)
+    paired, found = pair_contents(lake, budget, space, vectors, threshold, run_id)
     step = BuildStep("duplicates", space, inputs)
     receipt = build_if_changed(lake, step, vectors, run_id, work)
     changed = paired.changed or receipt.changed
     return replace(receipt, changed=changed, seconds=paired.seconds + receipt.seconds)
 
 
-def _ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
+def _notes(space: SpaceRow, threshold: float | None) -> tuple[str, ...]:
+    if threshold is not None:
+        return ()
+    metric = space.id.metric
+    return (f"only exact copies: the metric {metric} has no default for duplicates.threshold",)
+
+
+def near_threshold(settings: Settings, space: SpaceRow) -> float | None:
+    """Return the least similarity of near-duplicates; None where only equal contents are copies.
+
+    Raises:
+        ConfigError: no similarity of the space's metric has this value.
+    """
+    threshold, metric = settings.space(space.id.name).duplicates.threshold, Metric(space.id.metric)
+    if threshold is None:
+        return DEFAULT_THRESHOLDS[space.modality] if metric is Metric.COSINE else None
+    if metric is Metric.COSINE and not 0 < threshold <= 1:
+        raise ConfigError(
+            f"space '{space.id.name}': duplicates.threshold = {threshold:g} is no cosine of "
+            "near-duplicates: it must be above 0 and at most 1."
+        )
+    if metric is Metric.L2 and threshold > 0:
+        raise ConfigError(
+            f"space '{space.id.name}': duplicates.threshold = {threshold:g}, but the similarity of "
+            "the metric l2 is minus the squared distance: write "
+            f"{-(threshold**2):g} for a distance of at most {threshold:g}."
+        )
+    return threshold
+
+
+def ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
     """Return item and content ids of the sources' items, the one to keep first in front."""
     chosen = pa.array(sources, pa.string())
     words = {"item_id", "content_id", *re.findall(r"\w+", keep.lower())}
     columns = [name for name in ITEMS.columns.names if name in words]
-    live = ~pc.field("deleted")
-    items = lake.read("items", where=live, within=("source", chosen), columns=columns)
+    read = list(dict.fromkeys([*columns, "source", "deleted"]))
+    schema = pa.schema([ITEMS.columns.field(name) for name in columns])
+    live = (
+        batch.filter(pc.invert(batch["deleted"])).select(columns).cast(schema)
+        for batch in table_batches(lake, "items", read, ("source", chosen))
+    )
     with duckdb.connect() as connection:
-        connection.register("items", items)
+        connection.register("items", pa.RecordBatchReader.from_batches(schema, live))
         connection.execute("SET enable_external_access = false")
         try:
             return connection.sql(
@@ -102,8 +138,8 @@ def _ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
 
 def _priority(ranked: pa.Table, vectors: ShardVectors) -> Any:
     """Return the vectors' rows in the order of their best item."""
-    rows = pc.index_in(ranked["content_id"].combine_chunks(), value_set=vectors.content_ids)
-    found = rows.drop_null().to_numpy()
+    rows = vectors.rows_of(ranked["content_id"])
+    found = rows[rows != NO_ROW]
     _, first = np.unique(found, return_index=True)
     return found[np.sort(first)].astype(np.int64)
 
@@ -114,7 +150,7 @@ def _rows(ranked: pa.Table, vectors: ShardVectors, cover: Cover) -> pa.Table:
     encoded = ranked["content_id"].combine_chunks().dictionary_encode()
     code = encoded.indices.to_numpy()
     _, best = np.unique(code, return_index=True)
-    row_of = rows_among(encoded.dictionary, vectors.content_ids)
+    row_of = vectors.rows_of(encoded.dictionary)
     code_of = np.full(vectors.rows, NO_ROW, np.int64)
     code_of[row_of[row_of != NO_ROW]] = np.flatnonzero(row_of != NO_ROW)
     twin_code = np.full(best.size, NO_ROW, np.int64)

@@ -9,7 +9,7 @@ from typing import Any
 
 from data.content import content_id, item_id
 from data.images import probe_image
-from data.sources.records import BadRecord, Record
+from data.sources.records import BadRecord, Record, VectorBytes
 from latentlake.errors import BadInputError
 
 EXCERPT_CHARACTERS = 200
@@ -45,6 +45,8 @@ def describe(record: Record | BadRecord, origin: Origin) -> dict[str, Any] | Bad
             ],
         }
         size_bytes, modality = len(record.payload.encode()), "text"
+    elif isinstance(record.payload, VectorBytes):
+        size_bytes, modality = len(record.payload), "vector"
     else:
         size_bytes, modality = len(record.payload), "image"
         try:

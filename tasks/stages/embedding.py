@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.images import decode_image
 from data.shards import (
     Rejected,
     ShardReceipt,
@@ -24,9 +21,10 @@ from data.shards import (
 from data.undo import whole_or_undone
 from latentlake.errors import BadInputError, EncodeError
 from latentlake.progress import report_progress
-from tasks.stages.budget import budget_of
 from tasks.stages.contents import ContentGoneError, ContentReader
+from tasks.stages.heads import head_notes
 from tasks.stages.planning import planned_refs, work_folder
+from tasks.stages.preparing import prepared_contents
 from tasks.stages.receipts import StageReceipt
 from tasks.stages.refusals import settle_refusals
 from tasks.stages.spaces import live_encoder
@@ -54,14 +52,14 @@ def encode_group(
     """
     folder = lake.store.address(space.id.folder)
     reader = ContentReader(settings)
-    progress = _Progress(f"embed {space.id.name}", group.rows)
+    progress = Progress(f"embed {space.label}", group.rows)
     receipts = []
     for at, name in enumerate(group.shards, group.first):
         receipt = finished_shard(f"{folder}/{name}", space.id)
         if receipt is None:
             refs = planned_refs(lake, group.plan, at)
             encoder = live_encoder(lake, settings, space)
-            encoded = _encode(encoder, settings, reader.payloads(refs), len(refs), progress)
+            encoded = encode_contents(encoder, settings, reader.payloads(refs), len(refs), progress)
             if not encoded.taken:
                 continue
             # Without those that have gone it is another shard: under the planned name it would
@@ -87,7 +85,7 @@ def commit_embedding(
     receipts = tuple(receipts)
     rejected = [bad for receipt in receipts for bad in receipt.rejected]
     # Half of it would change the next plan, and with it every shard's name.
-    with whole_or_undone(lake, f"embed {space.id.name}") if receipts else nullcontext():
+    with whole_or_undone(lake, f"embed {space.label}") if receipts else nullcontext():
         settled = settle_refusals(lake, space, rejected, run_id)
         fresh = register_shards(lake, space.id, receipts, run_id)
     # Where all were rejected the quarantine knows, and no table names the file.
@@ -107,30 +105,37 @@ def commit_embedding(
     cut = sum(receipt.truncated for receipt in receipts)
     if cut:
         notes.append(f"{cut} were longer than the encoder takes, and were cut")
+    notes += head_notes(lake, space, run_id)
     seconds = time.monotonic() - began
     changed = bool(fresh) or settled
-    return StageReceipt("embed", space.id.name, changed, counts, seconds, tuple(notes))
+    return StageReceipt("embed", space.label, changed, counts, seconds, tuple(notes))
 
 
 @dataclass(slots=True)
-class _Progress:
-    """How far a group of shards is; a report a content would cost more than it tells."""
+class Progress:
+    """How far an encoding is; a report a content would cost more than it tells."""
 
     stage: str
     total: int
     done: int = 0
 
     def advance(self) -> None:
+        """Count a content that has been read."""
         self.done += 1
         if self.done % 64 == 0 or self.done == self.total:
             report_progress(self.stage, self.done, self.total, "contents")
 
 
 @dataclass(frozen=True, slots=True)
-class _Encoded:
-    """A shard's content: those with a vector, and all that were there, rejected ones included.
+class Encoded:
+    """What became of some contents.
 
-    `truncated` counts those of which the encoder saw the beginning only.
+    Attributes:
+        content_ids: those that have a vector, in order.
+        taken: all that were there, rejected ones included.
+        vectors: (len(content_ids), dim) float32.
+        rejected: those that were there and have none.
+        truncated: of how many the encoder saw the beginning only.
     """
 
     content_ids: list[str]
@@ -140,70 +145,68 @@ class _Encoded:
     truncated: int
 
 
-def _encode(
+def encode_contents(
     encoder: Encoder[Any, Any],
     settings: Settings,
     payloads: Iterator[tuple[ContentRef, Load]],
     planned: int,
-    progress: _Progress,
-) -> _Encoded:
-    """Prepare in a pool, encode in this thread, keep the plan's order."""
+    progress: Progress,
+) -> Encoded:
+    """Prepare in a pool, encode in this thread, keep the order of the payloads."""
     size = encoder.batch_size if settings.run.batch_size == "auto" else settings.run.batch_size
     ids: list[str] = []
     taken: list[str] = []
     rejected: list[Rejected] = []
     vectors = np.empty((planned, encoder.dim), np.float32)
     cut_before: int = getattr(encoder, "truncated", 0)
-    batch: list[Any] = []
-    for ref, prepared in _prepared(encoder, settings, payloads, 4 * size):
+    batch: list[tuple[str, Any]] = []
+
+    def encode() -> None:
+        encoded, rows, refused = _encode_batch(encoder, batch)
+        vectors[len(ids) : len(ids) + len(encoded)] = rows
+        ids.extend(encoded)
+        rejected.extend(refused)
+        batch.clear()
+
+    for ref, prepared in prepared_contents(encoder, settings, payloads, size):
         progress.advance()
         if isinstance(prepared, ContentGoneError):
             logger.warning("%s", prepared)
             continue
         taken.append(ref.content_id)
         if isinstance(prepared, BadInputError):
-            stage = "encode" if isinstance(prepared, EncodeError) else "decode"
-            error = type(prepared).__name__
-            rejected.append(Rejected(ref.content_id, stage, error, str(prepared)))
+            rejected.append(_rejected(ref.content_id, prepared))
             continue
-        ids.append(ref.content_id)
-        batch.append(prepared)
+        batch.append((ref.content_id, prepared))
         if len(batch) == size:
-            vectors[len(ids) - size : len(ids)] = encoder.encode(batch)
-            batch = []
+            encode()
     if batch:
-        vectors[len(ids) - len(batch) : len(ids)] = encoder.encode(batch)
+        encode()
     cut = getattr(encoder, "truncated", 0) - cut_before
-    return _Encoded(ids, taken, vectors[: len(ids)], rejected, cut)
+    return Encoded(ids, taken, vectors[: len(ids)], rejected, cut)
 
 
-def _prepared(
-    encoder: Encoder[Any, Any],
-    settings: Settings,
-    payloads: Iterator[tuple[ContentRef, Load]],
-    window: int,
-) -> Iterator[tuple[ContentRef, Any]]:
-    """Yield what the encoder's `prepare` returned or refused, in order, a bounded window ahead."""
-    min_side: int | None = getattr(encoder, "min_side", None)
+def _encode_batch(
+    encoder: Encoder[Any, Any], batch: list[tuple[str, Any]]
+) -> tuple[list[str], Matrix, list[Rejected]]:
+    """Encode a batch of contents; one that the encoder refuses does not take others with it.
 
-    def work(load: Load) -> Any:
-        try:
-            payload = load()
-            item = decode_image(payload, min_side) if isinstance(payload, bytes) else payload
-            return encoder.prepare(item)
-        except BadInputError as error:
-            return error
+    A batch that fails is halved until the ones at fault are alone.
 
-    waiting: deque[tuple[ContentRef, Future[Any]]] = deque()
-    held, most = 0, budget_of(settings).payloads
-    with ThreadPoolExecutor(settings.run.thread_count) as pool:
-        for ref, load in payloads:
-            waiting.append((ref, pool.submit(work, load)))
-            held += ref.size_bytes
-            while len(waiting) >= window or (held > most and waiting):
-                first, future = waiting.popleft()
-                held -= first.size_bytes
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
+    Returns:
+        The contents that have a vector, their vectors, and the others.
+    """
+    ids = [content for content, _ in batch]
+    try:
+        return ids, encoder.encode([prepared for _, prepared in batch]), []
+    except EncodeError as error:
+        if len(batch) == 1:
+            return [], np.empty((0, encoder.dim), np.float32), [_rejected(ids[0], error)]
+    half = len(batch) // 2
+    first, second = (_encode_batch(encoder, part) for part in (batch[:half], batch[half:]))
+    return first[0] + second[0], np.concatenate([first[1], second[1]]), first[2] + second[2]
+
+
+def _rejected(content: str, error: BadInputError) -> Rejected:
+    stage = "encode" if isinstance(error, EncodeError) else "decode"
+    return Rejected(content, stage, type(error).__name__, str(error))

@@ -13,20 +13,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.allocators import release_unused
 from data.result_schemas import ANOMALIES, DETECTOR_FITS
-from data.space_files import numbered_lists
+from data.space_files import GROUP_ROWS, numbered_lists
 from models.analysis.anomalies import Anomalies, rank_anomalies
-from models.analysis.detectors import Mahalanobis, MahalanobisFit, NeighbourDistance
+from models.analysis.detectors import (
+    Mahalanobis,
+    MahalanobisFit,
+    NeighbourDistance,
+    mean_distances,
+)
 from models.indexes.results import NO_ROW
 from models.types import Metric
+from tasks.stages.budget import budget_of
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
-from tasks.stages.indexing import rows_among
-from tasks.stages.neighbours import stored_graph
+from tasks.stages.needs import anomalies_need
+from tasks.stages.neighbours import stored_lists
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from data.catalog import SpaceRow
     from data.lake import Lake
-    from data.shards import SpaceId
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
     from models.analysis.detectors import Scores
@@ -66,24 +74,31 @@ def flag_anomalies(
     lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors, run_id: str
 ) -> StageReceipt:
     """Score what is new and rank everything, if vectors or graph have changed."""
-    name, metric = space.id.name, Metric(space.id.metric)
-    inputs = {"k": settings.space(name).neighbours, "revision": _REVISION}
+    name, metric = space.key, Metric(space.id.metric)
+    inputs = {"k": settings.space(space.id.name).neighbours, "revision": _REVISION}
     step = BuildStep("anomalies", space, inputs)
 
     def work(last: Details | None) -> Built:
-        graph = stored_graph(lake, space, vectors)
-        scored = _carried(lake, space.id, vectors, last)
+        needed = anomalies_need(vectors, settings.space(space.id.name).neighbours)
+        budget_of(settings).require(f"anomalies of space '{space.label}'", needed)
+        near_scores = mean_distances(stored_lists(lake, space, vectors), vectors.rows, metric)
+        scored = _carried(lake, space, vectors, last)
         if isinstance(scored, str):
             fit = MahalanobisFit.of(vectors, metric)
             scores = _rounded(fit.scores(vectors))
             scored = _Scored(scores, vectors.rows, _mean(scores), 0, scored, fit)
-        near, far = NeighbourDistance(), Mahalanobis()
+        release_unused()
         found = rank_anomalies(
-            {near.name: _rounded(near.scores(vectors, graph)), far.name: scored.scores}, graph
+            {
+                NeighbourDistance().name: _rounded(near_scores),
+                Mahalanobis().name: scored.scores,
+            },
+            stored_lists(lake, space, vectors),
         )
+        release_unused()
         if scored.fit is not None:
             lake.replace_space("detector_fits", name, _fit_rows(name, scored.fit), run_id)
-        lake.replace_space("anomalies", name, _rows(name, vectors, found), run_id)
+        lake.replace_space("anomalies", name, _parts(vectors, found), run_id)
         details: dict[str, Any] = {
             "detectors": [judged.name for judged in found.detectors],
             "fitted_rows": scored.fitted_rows,
@@ -97,14 +112,14 @@ def flag_anomalies(
 
 
 def _carried(
-    lake: Lake, space: SpaceId, vectors: ShardVectors, details: Details | None
+    lake: Lake, space: SpaceRow, vectors: ShardVectors, details: Details | None
 ) -> _Scored | str:
     """Score new contents by the stored fit; or say why there has to be a new one."""
     if details is None:
         return "fitted: the first of these settings"
-    here = pc.field("space") == space.name
+    here = pc.field("space") == space.key
     stored = lake.read("anomalies", where=here, columns=["content_id", "mahalanobis"])
-    rows = rows_among(stored["content_id"], vectors.content_ids)
+    rows = vectors.rows_of(stored["content_id"])
     alive = rows != NO_ROW
     is_new = np.ones(vectors.rows, np.bool_)
     is_new[rows[alive]] = False
@@ -112,7 +127,7 @@ def _carried(
     changes = details["changes_since"] + fresh.size + int((~alive).sum())
     if changes > MOST_CHANGES * details["fitted_rows"]:
         return f"fitted: {changes:,} contents came or went since {details['fitted_rows']:,}"
-    fit = _stored_fit(lake, space.name, Metric(space.metric))
+    fit = _stored_fit(lake, space.key, Metric(space.id.metric))
     if fit is None:
         return "fitted: the last fit was not there"
     scores = np.empty(vectors.rows, np.float64)
@@ -147,20 +162,27 @@ def _fit_rows(name: str, fit: MahalanobisFit) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=DETECTOR_FITS.columns)
 
 
-def _rows(name: str, vectors: ShardVectors, found: Anomalies) -> pa.Table:
+def _parts(vectors: ShardVectors, found: Anomalies) -> Iterator[pa.Table]:
     near, far = found.detectors
-    columns = [
-        pa.array(np.full(vectors.rows, name), pa.string()),
-        vectors.content_ids,
-        pa.array(near.scores, pa.float32()),
-        pa.array(near.percentiles, pa.float32()),
-        pa.array(far.scores, pa.float32()),
-        pa.array(far.percentiles, pa.float32()),
-        pa.array(found.percentiles, pa.float32()),
-        pa.array(found.ranks, pa.int64()),
-        numbered_lists(found.normal_neighbours, vectors.content_ids),
-    ]
-    return pa.Table.from_arrays(columns, ANOMALIES.columns.names)
+    columns = {
+        "knn_distance": near.scores,
+        "knn_percentile": near.percentiles,
+        "mahalanobis": far.scores,
+        "mahalanobis_percentile": far.percentiles,
+        "percentile": found.percentiles,
+        "rank": found.ranks,
+    }
+    for start in range(0, vectors.rows, GROUP_ROWS):
+        part = slice(start, start + GROUP_ROWS)
+        normal = numbered_lists(found.normal_neighbours[part], vectors.content_ids)
+        yield pa.table(
+            {"content_id": vectors.content_ids[part]}
+            | {
+                name: pa.array(values[part], ANOMALIES.columns.field(name).type)
+                for name, values in columns.items()
+            }
+            | {"normal_neighbours": normal}
+        )
 
 
 def _rounded(scores: Scores) -> Scores:

@@ -11,21 +11,21 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data.allocators import release_unused
 from latentlake.errors import LakeError, SpaceMismatchError
 from models.indexes.build import RECALL_K, BuiltIndex, build_index
 from models.indexes.errors import IndexFileError
 from models.indexes.growth import MOST_UNMEASURED, Growth, reason_to_retrain, remeasure
+from models.indexes.plans import choose_index, index_bytes, is_same_kind
 from models.indexes.recall import RecallEstimate
-from models.indexes.results import NO_ROW
 from models.indexes.row_view import RowView
 from models.indexes.streams import batch_rows
 from models.indexes.vector_index import VectorIndex
 from models.types import Metric
+from tasks.stages.budget import budget_of
 from tasks.stages.builds import (
     BuildStep,
     Built,
@@ -34,6 +34,7 @@ from tasks.stages.builds import (
     last_build,
     progress_of,
 )
+from tasks.stages.needs import index_need
 from tasks.stages.spaces import require_space, space_vectors
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
-    from models.types import RowIds
     from tasks.stages.receipts import StageReceipt
 
 INDEX_FILE = "index.faiss"
@@ -55,17 +55,25 @@ def index_space(lake: Lake, settings: Settings, name: str, run_id: str) -> Stage
     """Build a new index version if the space's vectors or the index's settings have changed."""
     space = require_space(lake, settings, name)
     vectors = space_vectors(lake, settings, space)
-    target = settings.space(name).target_recall
-    inputs = {"target_recall": target, "seed": settings.run.seed, "revision": _REVISION}
+    target = settings.space(space.id.name).target_recall
+    seed = settings.run.seed
+    inputs: Details = {"target_recall": target, "seed": seed, "revision": _REVISION}
+    metric, budget = Metric(space.id.metric), budget_of(settings)
+    plan = choose_index(vectors.rows, vectors.dim, metric, budget.index)
+    if not is_same_kind(plan, choose_index(vectors.rows, vectors.dim, metric)):
+        inputs["limited_to"] = plan.codec
 
     step = BuildStep("index", space, inputs)
 
     def work(last: Details | None) -> Built:
+        size_bytes = index_bytes(plan, vectors.rows, vectors.dim)
+        budget.require(f"index of space '{space.label}'", index_need(vectors, plan, size_bytes))
         version = _extended(lake, space, vectors, settings, last)
         if isinstance(version, str):
             built = build_index(
                 vectors,
-                Metric(space.id.metric),
+                metric,
+                plan,
                 seed=settings.run.seed,
                 target_recall=target,
                 progress=progress_of("index", space),
@@ -117,12 +125,12 @@ def _extended(
     if details is None or stored is None:
         return _FIRST
     index, contents = stored
-    fresh = np.flatnonzero(~np.asarray(pc.is_in(vectors.content_ids, value_set=contents)))
+    fresh = vectors.rows_outside(contents)
     growth = Growth(
         index.plan, details["trained_rows"], index.rows, vectors.rows - fresh.size, fresh.size
     )
     metric = Metric(space.id.metric)
-    reason = reason_to_retrain(growth, vectors.dim, metric)
+    reason = reason_to_retrain(growth, vectors.dim, metric, budget_of(settings).index)
     if reason is not None:
         return f"trained: {reason}"
     fresh_ids = vectors.content_ids.take(pa.array(fresh))
@@ -142,7 +150,7 @@ def _extended(
     )
     if version.changes_since <= MOST_UNMEASURED * version.measured_rows:
         return version
-    view = RowView(index, rows_among(contents, vectors.content_ids))
+    view = RowView(index, vectors.rows_of(contents))
     recall = remeasure(view, vectors, metric, RECALL_K, settings.run.seed)
     built = replace(version.built, recall=recall)
     if not built.reaches_target:
@@ -178,12 +186,14 @@ def stored_index(
     if len(contents) != index.rows:
         place = lake.store.address(folder)
         raise LakeError(f"{place}: {index.rows} vectors but {len(contents)} contents.")
+    release_unused()
     return index, contents
 
 
-def rows_among(ids: pa.Array, order: pa.Array) -> RowIds:
-    """Return where each of some ids stands in an order: (len(ids),) int64, -1 for nowhere."""
-    return np.asarray(pc.index_in(ids, value_set=order).fill_null(NO_ROW), np.int64)
+def stored_index_bytes(lake: Lake, space: SpaceRow) -> int:
+    """Return the size of the space's index, 0 if none has been built."""
+    build = last_build(lake, "index", space)
+    return int(json.loads(build["details"])["size_bytes"]) if build else 0
 
 
 def index_over(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> RowView | None:
@@ -191,7 +201,7 @@ def index_over(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> RowView | 
     stored = stored_index(lake, space)
     if stored is None:
         return None
-    view = RowView(stored[0], rows_among(stored[1], vectors.content_ids))
+    view = RowView(stored[0], vectors.rows_of(stored[1]))
     return view if view.rows == vectors.rows else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,36 +10,45 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.result_schemas import NEIGHBOURS
-from data.space_files import numbered_lists, offsets_of, read_numbered
+from data.allocators import release_unused
+from data.space_files import GROUP_ROWS, numbered_lists, offsets_of, read_numbered
 from latentlake.errors import LakeError, SpaceMismatchError
 from models.analysis.graph import (
     GraphOptions,
     NeighbourGraph,
-    build_graph,
+    SampledLists,
     is_exact_affordable,
+    link_rows,
 )
 from models.analysis.graph_update import MOST_CHANGED, OldGraph, remeasured, update_graph
 from models.indexes.growth import MOST_UNMEASURED
-from models.indexes.results import NO_ROW, no_neighbours
+from models.indexes.results import NO_ROW, Neighbours, no_neighbours
 from models.types import Metric
+from tasks.stages.budget import budget_of
 from tasks.stages.builds import (
     BuildStep,
     Built,
     Details,
     build_if_changed,
+    last_build,
     progress_of,
 )
-from tasks.stages.indexing import index_over, rows_among
+from tasks.stages.indexing import index_over, stored_index_bytes
+from tasks.stages.needs import graph_need
 from tasks.stages.spaces import require_space, space_vectors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import numpy.typing as npt
+
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
     from models.indexes.recall import RecallEstimate
     from models.indexes.row_view import RowView
+    from models.types import RowIds
     from tasks.stages.receipts import StageReceipt
 
 
@@ -46,20 +56,20 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
     """Bring the space's neighbour graph up to date, if its vectors or k have changed."""
     space = require_space(lake, settings, name)
     vectors = space_vectors(lake, settings, space)
-    k, options = settings.space(name).neighbours, GraphOptions(seed=settings.run.seed)
+    k, options = settings.space(space.id.name).neighbours, GraphOptions(seed=settings.run.seed)
     step = BuildStep("graph", space, {"k": k, "seed": options.seed})
 
     def work(last: Details | None) -> Built:
+        needed = graph_need(vectors, k, stored_index_bytes(lake, space), updated=last is not None)
+        budget_of(settings).require(f"graph of space '{space.label}'", needed)
         index = index_over(lake, space, vectors)
         old = _old_graph(lake, space, vectors, k) if last else None
         made = _updated(old, vectors, index, last, options)
         if isinstance(made, str):
-            graph = build_graph(
-                vectors, index, Metric(space.id.metric), k, options, progress_of("graph", space)
-            )
-            measured = _measurement(graph.recall, vectors.rows) if graph.recall else None
-            made = _Made(graph, vectors.rows, made, measured)
-        lake.replace_space("neighbours", name, _rows(name, vectors, made.graph), run_id)
+            made = _built(lake, step, vectors, index, made, run_id)
+        elif made.graph is not None:
+            lists = Neighbours(made.graph.rows, made.graph.similarities)
+            lake.replace_space("neighbours", space.key, _parts(vectors, [(0, lists)]), run_id)
         exact = made.measured is None
         details = {"k": k, "exact": exact, "update": made.update, "measured": made.measured}
         note = "exact" if made.measured is None else f"recall@{k} {made.measured['mean']:.3f}"
@@ -69,18 +79,45 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
     return build_if_changed(lake, step, vectors, run_id, work)
 
 
+def _built(
+    lake: Lake,
+    step: BuildStep,
+    vectors: ShardVectors,
+    index: RowView | None,
+    update: str,
+    run_id: str,
+) -> _Made:
+    """Search for all rows, and store their lists as they are found."""
+    k, metric = step.inputs["k"], Metric(step.space.id.metric)
+    options = GraphOptions(seed=step.inputs["seed"])
+    sampled = SampledLists.drawn(vectors.rows, k, options)
+
+    def linked() -> Iterator[tuple[int, Neighbours]]:
+        progress = progress_of("graph", step.space)
+        for start, block in link_rows(vectors, index, metric, k, options, progress):
+            sampled.keep(start, block)
+            release_unused()
+            yield start, block
+
+    lake.replace_space("neighbours", step.space.key, _parts(vectors, linked()), run_id)
+    if index is None or is_exact_affordable(vectors, options):
+        return _Made(None, vectors.rows, update, None)
+    recall = sampled.recall(vectors, metric)
+    return _Made(None, vectors.rows, update, _measurement(recall, vectors.rows))
+
+
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A graph to store.
+    """A graph that was made.
 
     Attributes:
-        graph: the lists.
+        graph: the lists; None where they are stored already.
         changed: how many of them are not what they were.
         update: what was done and why.
         measured: the last measurement of its recall, and what has changed since; None if exact.
     """
 
-    graph: NeighbourGraph
+    graph: NeighbourGraph | None
     changed: int
     update: str
     measured: dict[str, Any] | None
@@ -134,49 +171,61 @@ def _measurement(recall: RecallEstimate, rows: int) -> dict[str, Any]:
     return asdict(recall) | {"rows": rows, "changes_since": 0}
 
 
-def stored_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> NeighbourGraph:
-    """Read the space's graph back, in the row order of its vectors.
+def stored_lists(
+    lake: Lake, space: SpaceRow, vectors: ShardVectors
+) -> Iterator[tuple[RowIds, Neighbours]]:
+    """Read the space's graph back, part by part.
+
+    Yields:
+        Rows of these vectors, and their lists.
 
     Raises:
         SpaceMismatchError: the graph is that of another model's vectors.
         LakeError: the graph is missing, or of other contents.
     """
-    here = (pc.field("space") == space.id.name) & (pc.field("stage") == "graph")
+    here = (pc.field("space") == space.key) & (pc.field("stage") == "graph")
     for built in lake.read("builds", where=here, columns=["fingerprint"])["fingerprint"]:
         if built.as_py() != space.id.fingerprint:
             raise SpaceMismatchError(
                 space.id.name, built.as_py(), space.id.fingerprint, "the neighbour graph"
             )
-    old = _old_graph(lake, space, vectors, None)
-    if old.fresh.size or old.torn.size:
+    build = last_build(lake, "graph", space)
+    found = iter(
+        _read_lists(lake, space, vectors, json.loads(build["details"])["k"]) if build else ()
+    )
+    listed = 0
+    for rows, lists, torn in found:
+        if (rows == NO_ROW).any() or torn.any():
+            break
+        listed += rows.size
+        yield rows, lists
+    if listed != vectors.rows:
         raise LakeError(
-            f"space '{space.id.name}': the neighbour graph is not of these vectors. "
+            f"space '{space.label}': the neighbour graph is not of these vectors. "
             "'latentlake graph' renews it."
         )
-    return NeighbourGraph(old.lists.rows, old.lists.similarities, old.metric, None)
 
 
-def _old_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int | None) -> OldGraph:
-    """Read the stored lists in the row order of these vectors, k wide (by default as they are)."""
-    batches = list(read_numbered(lake, "neighbours", space.id.name, "neighbours"))
-    counts = [np.asarray(pc.list_value_length(batch["neighbours"])) for batch in batches]
-    if k is None:
-        k = max((int(each.max(initial=0)) for each in counts), default=0)
+def stored_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> NeighbourGraph:
+    """Read the space's graph back whole, in the row order of its vectors: see `stored_lists`."""
+    parts = list(stored_lists(lake, space, vectors))
+    width = max((lists.rows.shape[1] for _, lists in parts), default=0)
+    found = no_neighbours(vectors.rows, width)
+    for rows, lists in parts:
+        found.rows[rows], found.similarities[rows] = lists.rows, lists.similarities
+    return NeighbourGraph(found.rows, found.similarities, Metric(space.id.metric), None)
+
+
+def _old_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int) -> OldGraph:
+    """Read the stored lists in the row order of these vectors."""
     found = no_neighbours(vectors.rows, k)
     has_list, torn, gone = np.zeros(vectors.rows, np.bool_), np.zeros(vectors.rows, np.bool_), 0
-    for batch, held in zip(batches, counts, strict=True):
-        of = rows_among(batch["content_id"], vectors.content_ids)
-        numbered = batch["neighbours"].flatten()
-        row_of = rows_among(numbered.dictionary, vectors.content_ids)
-        present = np.arange(k) < held[:, None]
-        rows = no_neighbours(of.size, k)
-        rows.rows[present] = row_of[numbered.indices.to_numpy()]
-        rows.similarities[present] = batch["similarities"].flatten().to_numpy()
+    for of, lists, broken in _read_lists(lake, space, vectors, k):
         alive = of != NO_ROW
-        found.rows[of[alive]] = rows.rows[alive]
-        found.similarities[of[alive]] = rows.similarities[alive]
-        torn[of[alive]] = (present & (rows.rows == NO_ROW)).any(axis=1)[alive]
-        has_list[of[alive]] = True
+        rows = of[alive]
+        found.rows[rows], found.similarities[rows] = lists.rows[alive], lists.similarities[alive]
+        torn[rows] = broken[alive]
+        has_list[rows] = True
         gone += int((~alive).sum())
     return OldGraph(
         found,
@@ -187,13 +236,46 @@ def _old_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int | None
     )
 
 
-def _rows(name: str, vectors: ShardVectors, graph: NeighbourGraph) -> pa.Table:
-    present = graph.rows != NO_ROW
-    similarities = pa.array(graph.similarities[present], pa.float32())
-    columns = [
-        pa.array([name] * vectors.rows, pa.string()),
-        vectors.content_ids,
-        numbered_lists(graph.rows, vectors.content_ids),
-        pa.ListArray.from_arrays(offsets_of(present), similarities),
-    ]
-    return pa.Table.from_arrays(columns, names=NEIGHBOURS.columns.names)
+def _read_lists(
+    lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int
+) -> Iterator[tuple[RowIds, Neighbours, npt.NDArray[np.bool_]]]:
+    """Yield rows (-1 for those that are gone), their lists, and which have lost a neighbour."""
+    start, ids, row_of = 0, pa.nulls(0), np.empty(0, np.int64)
+    for batch in read_numbered(lake, "neighbours", space.key, "neighbours"):
+        numbered = batch["neighbours"].flatten()
+        if not numbered.dictionary.equals(ids):
+            ids = numbered.dictionary
+            row_of = vectors.rows_of(ids)
+            release_unused()
+        of = _rows_from(vectors, start, batch["content_id"])
+        start += of.size
+        present = np.arange(k) < np.asarray(pc.list_value_length(batch["neighbours"]))[:, None]
+        lists = no_neighbours(of.size, k)
+        lists.rows[present] = row_of[numbered.indices.to_numpy()]
+        lists.similarities[present] = batch["similarities"].flatten().to_numpy()
+        yield of, lists, (present & (lists.rows == NO_ROW)).any(axis=1)
+
+
+def _rows_from(vectors: ShardVectors, start: int, ids: pa.Array) -> RowIds:
+    """Return the rows of ids that are likely to be consecutive ones."""
+    if vectors.content_ids.slice(start, len(ids)).equals(ids):
+        return np.arange(start, start + len(ids), dtype=np.int64)
+    return vectors.rows_of(ids)
+
+
+def _parts(vectors: ShardVectors, blocks: Iterable[tuple[int, Neighbours]]) -> Iterator[pa.Table]:
+    """Bring lists of consecutive rows into the form of the table, a row group at a time."""
+    for first, block in blocks:
+        for start in range(0, block.rows.shape[0], GROUP_ROWS):
+            rows = block.rows[start : start + GROUP_ROWS]
+            present = rows != NO_ROW
+            similarities = block.similarities[start : start + GROUP_ROWS][present]
+            yield pa.table(
+                {
+                    "content_id": vectors.content_ids.slice(first + start, rows.shape[0]),
+                    "neighbours": numbered_lists(rows, vectors.content_ids),
+                    "similarities": pa.ListArray.from_arrays(
+                        offsets_of(present), pa.array(similarities, pa.float32())
+                    ),
+                }
+            )

@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.result_schemas import PAIRED, PAIRS
+from data.result_schemas import PAIRS
 from data.space_files import numbered_ids, read_numbered
 from models.analysis.duplicates import Pairs
-from models.analysis.pairs import find_pairs, joined
+from models.analysis.pairs import PairLimits, find_pairs, joined
 from models.indexes.build import build_index
+from models.indexes.plans import choose_index
 from models.indexes.results import NO_ROW
 from models.indexes.row_view import RowView
 from models.types import Metric
@@ -23,13 +24,15 @@ from tasks.stages.builds import (
     build_if_changed,
     progress_of,
 )
-from tasks.stages.indexing import index_over, rows_among
+from tasks.stages.indexing import index_over, stored_index_bytes
+from tasks.stages.needs import pairs_need
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
     from models.types import RowIds
+    from tasks.stages.budget import Budget
     from tasks.stages.receipts import StageReceipt
 
 _REVISION = 1
@@ -37,27 +40,33 @@ _REVISION = 1
 
 
 def pair_contents(
-    lake: Lake, space: SpaceRow, vectors: ShardVectors, threshold: float, run_id: str
+    lake: Lake,
+    budget: Budget,
+    space: SpaceRow,
+    vectors: ShardVectors,
+    threshold: float | None,
+    run_id: str,
 ) -> tuple[StageReceipt, Pairs | None]:
     """Bring the space's pairs up to date, and return them if they have changed.
 
     Only contents that were not there last time are searched for: the table `paired` knows which
-    those are. A pair of a content that has gone goes with it.
+    those are. A pair of a content that has gone goes with it. Without a threshold there are none.
     """
-    name = space.id.name
+    name = space.key
     step = BuildStep("pairs", space, {"threshold": threshold, "revision": _REVISION})
 
     def work(last: Details | None) -> Built:
+        needed = pairs_need(vectors, stored_index_bytes(lake, space))
+        budget.require(f"duplicates of space '{space.label}'", needed)
         old, fresh = _no_pairs(), np.arange(vectors.rows, dtype=np.int64)
         if last is not None:
             known = lake.read("paired", where=pc.field("space") == name, columns=["content_id"])
-            is_new = ~np.asarray(pc.is_in(vectors.content_ids, value_set=known["content_id"]))
-            fresh = np.flatnonzero(is_new).astype(np.int64)
+            fresh = vectors.rows_outside(known["content_id"])
             old = stored_pairs(lake, name, vectors)
-        found = joined(old, _found(lake, space, vectors, threshold, fresh))
+        found = joined(old, _found(lake, budget, space, vectors, threshold, fresh))
         made.append(found)
-        lake.replace_space("pairs", name, _rows(name, vectors, found), run_id)
-        lake.replace_space("paired", name, _covered(name, vectors), run_id)
+        lake.replace_space("pairs", name, _rows(vectors, found), run_id)
+        lake.replace_space("paired", name, _covered(vectors), run_id)
         details = {"threshold": threshold, "searched": int(fresh.size)}
         return Built({"pairs": found.count}, details)
 
@@ -67,17 +76,24 @@ def pair_contents(
 
 
 def _found(
-    lake: Lake, space: SpaceRow, vectors: ShardVectors, threshold: float, rows: np.ndarray
+    lake: Lake,
+    budget: Budget,
+    space: SpaceRow,
+    vectors: ShardVectors,
+    threshold: float | None,
+    rows: np.ndarray,
 ) -> Pairs:
-    if rows.size == 0:
+    if rows.size == 0 or threshold is None:
         return _no_pairs()
     metric = Metric(space.id.metric)
     index = index_over(lake, space, vectors)
     if index is None:
-        built = build_index(vectors, metric).index
+        plan = choose_index(vectors.rows, vectors.dim, metric, budget.index)
+        built = build_index(vectors, metric, plan).index
         index = RowView(built, np.arange(vectors.rows, dtype=np.int64))
     progress = progress_of("duplicates", space)
-    return find_pairs(vectors, index, metric, threshold, rows, progress)
+    limits = PairLimits(budget.pairs, budget.compared)
+    return find_pairs(vectors, index, threshold, rows, progress, limits)
 
 
 def stored_pairs(lake: Lake, name: str, vectors: ShardVectors) -> Pairs:
@@ -96,24 +112,22 @@ def stored_pairs(lake: Lake, name: str, vectors: ShardVectors) -> Pairs:
 
 
 def _numbers(column: pa.DictionaryArray, vectors: ShardVectors) -> RowIds:
-    row_of = rows_among(column.dictionary, vectors.content_ids)
+    row_of = vectors.rows_of(column.dictionary)
     rows: RowIds = row_of[column.indices.to_numpy()]
     return rows
 
 
-def _rows(name: str, vectors: ShardVectors, pairs: Pairs) -> pa.Table:
+def _rows(vectors: ShardVectors, pairs: Pairs) -> pa.Table:
     columns = [
-        pa.array(np.full(pairs.count, name), pa.string()),
         numbered_ids(pairs.first, vectors.content_ids),
         numbered_ids(pairs.second, vectors.content_ids),
         pa.array(pairs.similarities, pa.float32()),
     ]
-    return pa.Table.from_arrays(columns, PAIRS.columns.names)
+    return pa.Table.from_arrays(columns, PAIRS.columns.names[1:])
 
 
-def _covered(name: str, vectors: ShardVectors) -> pa.Table:
-    columns = [pa.array(np.full(vectors.rows, name), pa.string()), vectors.content_ids]
-    return pa.Table.from_arrays(columns, schema=PAIRED.columns)
+def _covered(vectors: ShardVectors) -> pa.Table:
+    return pa.table({"content_id": vectors.content_ids})
 
 
 def _no_pairs() -> Pairs:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from data.lake import Lake
     from data.sources import Source
     from data.workspace import Spool, Workspace
-    from latentlake.settings import SourceSettings
+    from latentlake.source_settings import SourceSettings
 
 RACY_NS = 2_000_000_000
 """Time stamps as coarse as 2 s exist (FAT); a file younger than that at its scan is in doubt."""
@@ -75,7 +75,8 @@ class Scan:
 
 def reader_version(source: SourceSettings) -> str:
     """Return what decides how a file is read: the source's settings and the code's version."""
-    how = source.model_dump_json(exclude={"name", "uri"})
+    others = set() if source.kind == "vectors" else {"vector", "keys"}
+    how = source.model_dump_json(exclude={"name", "uri", *others})
     return f"{content_id(how)[:12]}.{READER_VERSION}"
 
 

@@ -1,4 +1,4 @@
-"""Search: the items nearest to a text, an image or an item of the lake, as of its last snapshot.
+"""Search: the items nearest to a text, image, vector or item of the lake, as of its last snapshot.
 
 What a user gives is a value or, for `where`, one expression that DuckDB parses by itself, on a
 connection that reads the lake and nothing else; it never becomes part of a statement of ours.
@@ -7,43 +7,32 @@ connection that reads the lake and nothing else; it never becomes part of a stat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.catalog import SpaceRow, connect, current_spaces
+from data.catalog import SpaceRow, connect
 from data.images import decode_image
 from data.shards import shard_paths
 from data.vectors import open_vectors, vectors_of
-from latentlake.errors import BadInputError, QueryError, SpaceMismatchError
+from latentlake.errors import BadInputError, QueryError
 from models.indexes.exact import exact_search
 from models.types import Matrix, Metric
+from tasks.stages.choosing import space_to_search
+from tasks.stages.hits import HITS
 from tasks.stages.indexing import stored_index
-from tasks.stages.spaces import known_space, live_encoder
+from tasks.stages.spaces import live_encoder
 from tasks.stages.threads import own_threads
+from tasks.stages.word_search import WordSearch
 
 if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
     from latentlake.settings import Settings
-
-HITS: Final = pa.schema(
-    [
-        ("rank", pa.int64()),
-        ("similarity", pa.float32()),
-        ("item_id", pa.string()),
-        ("source", pa.string()),
-        ("uri", pa.string()),
-        ("copies", pa.list_(pa.string())),
-        ("excerpt", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("metadata", pa.string()),
-    ]
-)
-"""One row a content: an item that has it, and the URIs of all its other items as `copies`."""
+    from models.encoders.base import ReadsQueries
 
 _SHOWN = ("item_id", "source", "uri", "excerpt", "width", "height", "metadata")
 Row = dict[str, Any]
@@ -51,19 +40,22 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """What is looked for: exactly one of text, image and item.
+    """What is looked for: exactly one of text, image, vector and item.
 
     Attributes:
-        text: words.
+        text: words; in a space of words one of them, or a sum such as "king - man + woman".
         image: the bytes of a picture.
+        vector: (dim,) float32, as the space's source has them: before any reduction.
         item: an item's id or URI; its own content is no answer.
-        space: where to look; by default the only space of the query's modality.
+        space: where to look; by default the only space of the query's modality, and for text
+            where there is none, the only space of images that reads words.
         k: how many contents to return.
-        where: an SQL expression over the columns of `items` that a shown item satisfies.
+        where: an SQL expression over `items` that a shown item satisfies; words: over `vocabulary`.
     """
 
     text: str | None = None
     image: bytes | None = None
+    vector: npt.NDArray[np.float32] | None = None
     item: str | None = None
     space: str | None = None
     k: int = 10
@@ -77,7 +69,7 @@ class SearchResult:
     Attributes:
         space: where.
         method: the factory string of the index that answered, or "exact".
-        hits: columns as in `HITS`, nearest first.
+        hits: columns as in `HITS`, or `WORD_HITS` in a space of words; nearest first.
         unindexed: vectors of the space that are newer than the index, and so were not searched.
     """
 
@@ -134,17 +126,26 @@ class _Search:
     connection: duckdb.DuckDBPyConnection
 
     def answer(self, query: SearchQuery) -> SearchResult:
-        given = (query.text, query.image, query.item)
+        given = (query.text, query.image, query.vector, query.item)
         if sum(part is not None for part in given) != 1:
-            raise QueryError("look for one thing: some words, an image or an item.")
+            raise QueryError("look for one thing: some words, an image, a vector or an item.")
         item = None if query.item is None else self._item(query.item)
         space = self._space(query, item)
+        if space.is_vocabulary and query.text is not None:
+            return self._words(space, query.text, query)
         vector = self._encoded(query, space) if item is None else self._stored(space, item)
         allowed = self._contents(query.where, without=item["content_id"] if item else None)
         nearest = self._nearest(space, vector, query.k, allowed)
         return SearchResult(
             space.id.name, nearest.method, self._hits(nearest, query.where), nearest.unindexed
         )
+
+    def _words(self, space: SpaceRow, expression: str, query: SearchQuery) -> SearchResult:
+        words = WordSearch(self.connection, space)
+        vector, own = words.query(expression)
+        nearest = self._nearest(space, vector, query.k, words.contents(query.where, own))
+        hits = words.hits(nearest.similarity_of)
+        return SearchResult(space.id.name, nearest.method, hits, nearest.unindexed)
 
     def _item(self, name: str) -> Row:
         rows = self._rows(
@@ -165,36 +166,20 @@ class _Search:
         return rows[0]
 
     def _space(self, query: SearchQuery, item: Row | None) -> SpaceRow:
-        modality = "text" if query.text is not None else "image"
-        if item is not None:
-            modality = item["modality"]
-        if query.space is not None:
-            space = known_space(self.lake, query.space, self.snapshot)
-            if space.modality != modality:
-                raise QueryError(f"space '{query.space}' holds {space.modality}s, not {modality}s.")
-            return space
-        spaces = current_spaces(self.lake, self.snapshot)
-        fitting = [space for space in spaces.values() if space.modality == modality]
-        if len(fitting) > 1:
-            listed = ", ".join(space.id.name for space in fitting)
-            raise QueryError(f"several spaces hold {modality}s; name one of them: {listed}.")
-        if not fitting:
-            listed = ", ".join(f"{s.id.name} ({s.modality}s)" for s in spaces.values())
-            raise QueryError(f"the lake has no space of {modality}s, only: {listed or 'nothing'}.")
-        return fitting[0]
+        modality = _modality_of(query) if item is None else str(item["modality"])
+        words = query.text is not None
+        return space_to_search(self.lake, self.snapshot, query.space, modality, words=words)
 
     def _encoded(self, query: SearchQuery, space: SpaceRow) -> Matrix:
         """Encode the query, (1, dim) float32, with the very model that made the space."""
         encoder = live_encoder(self.lake, self.settings, space)
-        if encoder.fingerprint != space.id.fingerprint:
-            raise SpaceMismatchError(
-                space.id.name, space.id.fingerprint, encoder.fingerprint, "the lake's space"
-            )
         try:
-            payload = query.text if query.image is None else decode_image(query.image)
-            vector: Matrix = encoder.encode([encoder.prepare(payload)])
+            if query.text is not None and space.modality == "image":
+                words: Matrix = cast("ReadsQueries", encoder).encode_query(query.text)
+                return words
+            vector: Matrix = encoder.encode([encoder.prepare(_item_of(query))])
         except BadInputError as error:
-            what = "this image" if query.text is None else f"'{query.text}'"
+            what = f"this {_modality_of(query)}" if query.text is None else f"'{query.text}'"
             raise QueryError(f"cannot look for {what}: {error}") from error
         return vector
 
@@ -274,6 +259,19 @@ class _Search:
     def _rows(self, sql: str, value: str) -> list[Row]:
         rows: list[Row] = self.connection.sql(sql, params=[value]).to_arrow_table().to_pylist()
         return rows
+
+
+def _item_of(query: SearchQuery) -> Any:
+    """Return what is looked for as an encoder takes it."""
+    if query.image is not None:
+        return decode_image(query.image)
+    return query.vector if query.text is None else query.text
+
+
+def _modality_of(query: SearchQuery) -> str:
+    if query.vector is not None:
+        return "vector"
+    return "text" if query.text is not None else "image"
 
 
 def _ordered(items: duckdb.DuckDBPyRelation) -> list[Row]:

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.catalog import SpaceRow, current_spaces
-from data.content import content_id
+from data.active import active_contents
+from data.allocators import release_unused
+from data.catalog import SpaceRow, current_spaces, space_versions, version_key
 from data.lake import Lake, Snapshot, table_of
+from data.scans import table_batches
 from data.shards import shard_paths
-from data.stores.copies import cache_folder
 from data.vectors import ShardVectors, open_vectors
-from latentlake.errors import ConfigError, QueryError, SpaceMismatchError, nearest_hint
-from latentlake.progress import report_progress
-from models.encoders.base import EncoderSpec
+from data.version_names import named_version
+from latentlake.errors import (
+    ConfigError,
+    QueryError,
+    SpaceMismatchError,
+    nearest_hint,
+)
 from models.encoders.registry import find_encoder, load_encoder, parse_options
-from tasks.stages.budget import working_on
-from tasks.stages.contents import ContentGoneError, ContentReader, refs_of, view_first_places
+from models.types import Modality
+from tasks.stages.fitting import fit_space
+from tasks.stages.heads import has_head, head_recipe, without_head
+from tasks.stages.recipes import encoder_recipe, encoder_spec, space_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from latentlake.settings import Settings, SpaceSettings
     from models.encoders.base import Encoder
+
+
+_KINDS: Final = {Modality.IMAGE: "images", Modality.TEXT: "text", Modality.VECTOR: "vectors"}
+"""The kind of source that holds items of a modality."""
 
 
 def canonical_options(space: SpaceSettings) -> str:
@@ -41,22 +51,42 @@ def canonical_options(space: SpaceSettings) -> str:
 
 
 def find_space(lake: Lake, settings: Settings, name: str) -> SpaceRow | None:
-    """Return the lake's space for a configured name, if encoder, options and code still fit.
+    """Return the version of a configured space that encoder, options and code fit, if one does.
 
-    Neither the encoder's library nor its weights are loaded, so a run without news stays cheap.
+    The current version goes first, then the waiting one, then the youngest. Neither the encoder's
+    library nor its weights are loaded, so a run without news stays cheap.
     """
-    configured = settings.space(name)
-    found = current_spaces(lake).get(name)
-    if found is None or found.encoder != configured.encoder:
-        return None
-    fits = found.options == canonical_options(configured)
-    return found if fits and found.recipe == _recipe(settings, configured) else None
+    versions = space_versions(lake, name)
+    return next((space for space in versions if fits(settings, space)), None)
 
 
-def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceRow:
+def fits(settings: Settings, space: SpaceRow) -> bool:
+    """Tell whether a version is what the configuration asks for: encoder, options and code."""
+    configured = settings.space(space.id.name)
+    return (
+        space.encoder == configured.encoder
+        and space.options == canonical_options(configured)
+        and space.recipe == space_recipe(settings, configured)
+    )
+
+
+def is_reproducible(settings: Settings, space: SpaceRow) -> bool:
+    """Tell whether code and weights are still those that a version was made with."""
+    made = {"encoder": space.encoder, "options": json.loads(space.options)}
+    try:
+        recipe = encoder_recipe(settings, settings.space(space.id.name).model_copy(update=made))
+        return without_head(space.recipe) == recipe  # a head is kept, and does not change
+    except ConfigError:  # its plug-in or its weights are no longer installed
+        return False
+
+
+def make_space(
+    lake: Lake, settings: Settings, name: str, run_id: str, *, retrain: bool = False
+) -> SpaceRow:
     """Load the space's encoder, training it first where it must be, and record the space.
 
-    A space of another fingerprint stays in the lake, beside this one, and is no longer current.
+    Beside a current version that has vectors the new one waits, until it is promoted. Where only
+    the head is another, the encoder stays as it was trained, unless `retrain` is true.
 
     Raises:
         ConfigError: the encoder's modality is not that of the space's sources.
@@ -64,45 +94,65 @@ def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceR
     configured = settings.space(name)
     entry = find_encoder(configured.encoder)
     kind = settings.source(configured.sources[0]).kind
-    if (entry.modality == "image") != (kind == "images"):
+    modality = entry.modality_with(parse_options(configured.encoder, configured.options))
+    if kind != _KINDS[modality]:
         raise ConfigError(
-            f"space '{name}': encoder '{configured.encoder}' takes {entry.modality}s, "
+            f"space '{name}': encoder '{configured.encoder}' takes {modality}s, "
             f"its sources hold {kind}."
         )
     options = canonical_options(configured)
-    artefact = _train(lake, settings, name) if entry.trainable else None
-    encoder = load_encoder(_spec(lake, settings, configured.encoder, options, artefact))
-    row = {
+    recipe = space_recipe(settings, configured)
+    artefact = None
+    if entry.trainable or has_head(recipe):
+        before = None if retrain else _same_encoder(lake, settings, name)
+        artefact = fit_space(lake, settings, name, before)
+    encoder = load_encoder(
+        encoder_spec(lake, settings, configured.encoder, options, artefact, recipe)
+    )
+    row = _placed(lake, name, encoder.fingerprint) | {
         "space": name,
         "fingerprint": encoder.fingerprint,
         "encoder": configured.encoder,
         "options": options,
-        "recipe": _recipe(settings, configured),
+        "recipe": recipe,
         "modality": str(encoder.modality),
         "dim": encoder.dim,
         "metric": str(encoder.metric),
         "artefact": artefact,
         "details": json.dumps(encoder.describe(), sort_keys=True),
-        "is_current": True,
         "run_id": run_id,
         "recorded_at": datetime.now(UTC),
     }
+    same = pc.field("fingerprint") == encoder.fingerprint
     others = [
-        old | {"is_current": False}
-        for old in lake.read("spaces", where=pc.field("space") == name).to_pylist()
-        if old["fingerprint"] != encoder.fingerprint
+        old | {"is_current": bool(old["is_current"]) and not row["is_current"], "is_waiting": False}
+        for old in lake.read("spaces", where=(pc.field("space") == name) & ~same).to_pylist()
     ]
     lake.upsert("spaces", table_of("spaces", [row, *others]), run_id)
-    return current_spaces(lake)[name]
+    return named_version(space_versions(lake), f"{name}@{encoder.fingerprint}")
+
+
+def _placed(lake: Lake, name: str, fingerprint: str) -> dict[str, Any]:
+    """Return where a version is filed, and whether readers see it at once."""
+    versions = space_versions(lake, name)
+    known = next((space for space in versions if space.id.fingerprint == fingerprint), None)
+    fresh = version_key(name, fingerprint) if versions else name
+    current = next((space for space in versions if space.is_current), None)
+    # A version without vectors, as a killed run leaves it, is nothing to go on reading.
+    is_current = current in (None, known) or not shard_paths(lake, current.id)
+    key = known.key if known else fresh
+    return {"key": key, "is_current": is_current, "is_waiting": not is_current}
 
 
 def require_space(lake: Lake, settings: Settings, name: str) -> SpaceRow:
-    """Return the lake's space that fits the configuration.
+    """Return the lake's space that fits the configuration, or the very version that is named.
 
     Raises:
         SpaceMismatchError: the lake's space of this name was made by another encoder or version.
         QueryError: there is no space of this name yet.
     """
+    if "@" in name:
+        return named_version(space_versions(lake), name)
     found = find_space(lake, settings, name)
     if found is None:
         held = known_space(lake, name)
@@ -112,33 +162,34 @@ def require_space(lake: Lake, settings: Settings, name: str) -> SpaceRow:
     return found
 
 
-def embedded_spaces(lake: Lake, settings: Settings, chosen: tuple[str, ...]) -> list[str]:
-    """Return the chosen spaces (by default all) that have vectors to work on."""
-    names = [settings.space(name).name for name in chosen] or [s.name for s in settings.spaces]
-    return [
-        name
-        for name in names
-        if (space := find_space(lake, settings, name)) and shard_paths(lake, space.id)
-    ]
-
-
 def retrain_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceRow:
-    """Train a space's encoder anew on the present corpus; the old space stays beside the new one.
+    """Train a space's encoder and head anew on the present corpus, beside the old version.
 
     Raises:
-        ConfigError: the space's encoder comes trained.
+        ConfigError: the space's encoder comes trained, and it has no head.
     """
-    encoder = settings.space(name).encoder
-    if not find_encoder(encoder).trainable:
+    configured = settings.space(name)
+    if not find_encoder(configured.encoder).trainable and not head_recipe(configured):
         raise ConfigError(
-            f"space '{name}': encoder '{encoder}' comes trained; leave out --retrain."
+            f"space '{name}': encoder '{configured.encoder}' comes trained; leave out --retrain."
         )
-    return make_space(lake, settings, name, run_id)
+    return make_space(lake, settings, name, run_id, retrain=True)
 
 
 def live_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any, Any]:
-    """Return the space's encoder, loaded once a process."""
-    return load_encoder(_spec(lake, settings, space.encoder, space.options, space.artefact))
+    """Return the space's encoder, loaded once a process.
+
+    Raises:
+        SpaceMismatchError: it is another model than the one that made the space.
+    """
+    encoder = load_encoder(
+        encoder_spec(lake, settings, space.encoder, space.options, space.artefact, space.recipe)
+    )
+    if encoder.fingerprint != space.id.fingerprint:
+        raise SpaceMismatchError(
+            space.id.name, space.id.fingerprint, encoder.fingerprint, "the lake's space"
+        )
+    return encoder
 
 
 def known_space(lake: Lake, name: str, snapshot: Snapshot | None = None) -> SpaceRow:
@@ -172,93 +223,42 @@ def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVecto
 
     What one stage has opened the next one takes over, as long as neither table has a new version.
     """
-    sources = settings.space(space.id.name).sources
-    tables = [lake.delta(folder) for folder in ("tables/items", space.id.folder)]
+    sources = () if space.is_vocabulary else settings.space(space.id.name).sources
+    contents = "tables/vocabulary" if space.is_vocabulary else "tables/items"
+    tables = [lake.delta(folder) for folder in (contents, space.id.folder)]
     states = [(table.metadata().id, table.version()) if table else None for table in tables]
     key = (lake.uri, space.id, sources, *states)
     vectors = _opened.get(key)
     if vectors is None:
-        live, within = ~pc.field("deleted"), ("source", pa.array(sources, pa.string()))
-        items = lake.read("items", where=live, within=within, columns=["content_id"])
-        active = items["content_id"].combine_chunks()
+        active = _contents_of(lake, space, sources)
         vectors = open_vectors(shard_paths(lake, space.id), space.id.dim, active)
         _opened.clear()
         _opened[key] = vectors
+        release_unused()
     return vectors
+
+
+def _contents_of(lake: Lake, space: SpaceRow, sources: tuple[str, ...]) -> Iterator[pa.Array]:
+    """Yield the contents that a space has now: words, or what the items of its sources hold."""
+    if space.is_vocabulary:
+        yield active_contents(lake, space)
+        return
+    chosen = pa.array(sources, pa.string())
+    columns = ["content_id", "source", "deleted"]
+    for batch in table_batches(lake, "items", columns, ("source", chosen)):
+        yield batch["content_id"].filter(pc.invert(batch["deleted"]))
 
 
 _opened: dict[Any, ShardVectors] = {}
 """The last vectors that were opened: ids and a mask, no matrix."""
 
 
-def _train(lake: Lake, settings: Settings, name: str) -> str:
-    """Train a space's encoder on its sources' present texts; return the model's folder."""
+def _same_encoder(lake: Lake, settings: Settings, name: str) -> SpaceRow | None:
+    """Return a version whose encoder, but not its head, is what is wanted, if there is one."""
     configured = settings.space(name)
-    encoder_type = find_encoder(configured.encoder).load_type()
-    options = _with_places(settings, configured.options)
-    with lake.store.scratch(f"models/{name}/_training") as work:
-        encoder_type.train(
-            _texts(lake, settings, name),
-            parse_options(configured.encoder, options),
-            work,
-            lambda step, done: report_progress(f"train {name}: {step}", int(100 * done), 100, "%"),
-        )
-        made = (path for path in sorted(work.rglob("*")) if path.is_file())
-        digest = content_id("".join(content_id(path.read_bytes()) for path in made))[:16]
-        final = f"models/{name}/{digest}"
-        lake.store.publish(work, final, "model")
-    return final
-
-
-def _texts(lake: Lake, settings: Settings, name: str) -> Iterator[str]:
-    reader = ContentReader(settings)
-    with working_on(lake, settings, f"train-{name}") as work:
-        view_first_places(work, lake, settings.space(name).sources)
-        for batch in work.stream("FROM first_places ORDER BY source, file, position, key"):
-            for _, load in reader.payloads(list(refs_of(batch))):
-                try:
-                    payload = load()
-                except ContentGoneError:  # the next ingest sorts it out; trained on the rest
-                    continue
-                if isinstance(payload, str):
-                    yield payload
-
-
-def _spec(
-    lake: Lake, settings: Settings, encoder: str, options: str, artefact: str | None
-) -> EncoderSpec:
-    return EncoderSpec(
-        name=encoder,
-        options=json.dumps(_with_places(settings, json.loads(options)), sort_keys=True),
-        device=settings.run.device,
-        artefact=str(lake.store.local_folder(artefact)) if artefact else None,
-        threads=settings.run.thread_count,
-        engine=settings.run.engine,
-        cache=str(cache_folder()),
-    )
-
-
-def _with_places(settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
-    """Make the path in an encoder's options absolute: it is relative to the configuration."""
-    path = options.get("path")
-    return options if path is None else options | {"path": settings.resolve(str(path))}
-
-
-def _recipe(settings: Settings, space: SpaceSettings) -> str:
-    """Name what decides the vectors, cheaply; weights in a folder by their files' sizes and times.
-
-    A trained encoder has read its path for good: what has become of it since does not count.
-    """
-    entry = find_encoder(space.encoder)
-    path = space.options.get("path")
-    if path is None or entry.trainable:
-        return entry.recipe()
-    folder = Path(settings.resolve(str(path)))
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    stamps = [(str(file.relative_to(folder)), *_stamp(file)) for file in files]
-    return f"{entry.recipe()} files={content_id(json.dumps(stamps))[:16]}"
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    found = file.stat()
-    return found.st_size, found.st_mtime_ns
+    wanted = (configured.encoder, canonical_options(configured))
+    recipe = encoder_recipe(settings, configured)
+    for space in space_versions(lake, name):
+        if (space.encoder, space.options) == wanted and without_head(space.recipe) == recipe:
+            return space
+    return None

@@ -36,7 +36,8 @@ def result_line(receipt: StageReceipt) -> str:
     if receipt.error:
         return f"failed: {receipt.error}"
     counts = [counted(name, count) for name, count in receipt.counts.items() if count]
-    return "; ".join([", ".join(counts) or "nothing", *receipt.notes])
+    done = [", ".join(counts)] if counts else []
+    return "; ".join([*done, *receipt.notes]) or "nothing"
 
 
 def ignored_text(by_kind: Mapping[str, int]) -> str:

@@ -66,6 +66,14 @@ def test_help_names_every_command_and_imports_none() -> None:
     assert not modules & {"torch", "prefect", "faiss", "gensim", "pyarrow", "duckdb", "pydantic"}
 
 
+@pytest.mark.parametrize("command", ["spaces", "models"])
+def test_listing_versions_needs_no_model_and_no_prefect(world: Project, command: str) -> None:
+    config = str(world.folder / "latentlake.toml")
+    modules = imported_after(command, "--config", config)
+    assert "deltalake" in modules
+    assert not modules & {"torch", "prefect", "faiss", "gensim", "sklearn", "scipy"}
+
+
 def test_sql_needs_no_model_and_no_prefect(world: Project) -> None:
     config = str(world.folder / "latentlake.toml")
     modules = imported_after("sql", "select 1", "--config", config)

@@ -6,9 +6,12 @@ import csv
 import gzip
 import json
 import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -43,6 +46,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         )
     pq.write_table(pa.table({"label": ["x", "y", "z"]}), tmp_path / "labels.parquet")
     return tmp_path
+
+
+def test_doctor_names_the_encoders_and_what_one_lacks(tmp_path: Path) -> None:
+    if find_spec("timm") is not None:
+        pytest.skip("timm is installed, and nothing is missing")
+    config = tmp_path / "latentlake.toml"
+    config.write_text(
+        '[[sources]]\nname = "photos"\nkind = "images"\nuri = "."\n'
+        '[[spaces]]\nname = "a"\nencoder = "timm:resnet50"\nsources = ["photos"]\n',
+        "utf-8",
+    )
+    done = call("doctor", "--config", str(config), "--format", "json")
+    found = {row["subject"]: row for row in json.loads(done.stdout)}
+    assert "timm:<model>" in found["encoders"]["finding"]
+    assert "efficientnet-lite0" in found["encoders"]["finding"]
+    assert found["configuration"]["state"] == "fail"
+    line = "needs the package 'timm': pip install -c constraints.txt -e '.[timm]'"
+    assert line in found["configuration"]["finding"]
 
 
 def test_init_proposes_what_is_there(folder: Path) -> None:
@@ -181,3 +202,53 @@ def test_demo_leaves_a_foreign_folder_alone(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "choose another place by --folder" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_init_proposes_vectors_where_nothing_else_is_obvious(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ids, vectors = ["a", "b", "c"], [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    pq.write_table(pa.table({"doc_id": ids, "emb": vectors}), tmp_path / "words.parquet")
+    both = pa.table({"abstract": PROSE, "embedding": vectors})
+    pq.write_table(both, tmp_path / "papers.parquet")
+    pq.write_table(pa.table({"one": vectors, "two": vectors}), tmp_path / "unclear.parquet")
+    feather = pa.table({"two": vectors, "embedding": vectors})
+    pa.feather.write_feather(feather, str(tmp_path / "model.feather"))
+    np.save(tmp_path / "matrix.npy", np.ones((3, 2)))
+    (tmp_path / "matrix.ids.txt").write_text("a\nb\nc")
+    np.save(tmp_path / "list.npy", np.ones(3))
+    (tmp_path / "broken.npy").write_bytes(b"no npy")
+    done = call("init")
+    assert done.exit_code == 0, done.stderr
+    settings = load_settings(tmp_path / "latentlake.toml")
+    found = {s.name: (s.kind, s.text, s.vector, s.key, s.keys) for s in settings.sources}
+    assert found == {
+        "matrix": ("vectors", None, None, None, "{stem}.ids.txt"),
+        "model": ("vectors", None, "embedding", None, None),
+        "papers": ("text", "abstract", None, None, None),
+        "words": ("vectors", None, "emb", "doc_id", None),
+    }
+    assert {s.name: (s.encoder, s.sources) for s in settings.spaces} == {
+        "matrix": ("vectors", ("matrix",)),
+        "model": ("vectors", ("model",)),
+        "words": ("word2vec", ("papers",)),
+        "words_vectors": ("vectors", ("words",)),
+    }
+    assert "source words: vectors in words.parquet, vectors in 'emb', named by" in done.stdout
+    assert call("doctor").exit_code == 0
+
+
+def test_init_takes_the_vectors_that_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = pa.table({"code": ["a"], "one": [[1.0]], "two": [[2.0]]})
+    pq.write_table(table, tmp_path / "v.parquet")
+    done = call("init", "--vectors", "v.parquet", "--vector-column", "two", "--key", "code")
+    assert done.exit_code == 0, done.stderr
+    (source,) = load_settings(tmp_path / "latentlake.toml").sources
+    assert (source.kind, source.vector, source.key) == ("vectors", "two", "code")
+    refused = call("init", "--force", "--vectors", "v.parquet", "--vector-column", "tow")
+    assert "no column 'tow'. Did you mean 'two'?" in refused.stderr
+    assert call("init", "--force", "--vector-column", "two").exit_code == 2

@@ -10,7 +10,11 @@ import numpy.typing as npt
 import pytest
 
 from models.indexes.build import BuiltIndex, build_index
-from models.indexes.errors import IndexMismatchError, InvalidVectorsError
+from models.indexes.errors import (
+    IndexMismatchError,
+    InvalidVectorsError,
+    TooManyMatchesError,
+)
 from models.indexes.plans import IndexKind, plan_for
 from models.indexes.vector_index import VectorIndex
 from models.types import ArrayVectors, Matrix, Metric, RowIds
@@ -157,6 +161,38 @@ def test_range_search_finds_what_reaches_the_threshold(case: Case) -> None:
     )
     share = len(pairs & expected) / len(expected)
     assert share == 1.0 if case.kind is IndexKind.FLAT else share >= 0.6
+
+
+@pytest.mark.parametrize("allowed", [None, np.arange(0, ROWS, 2, dtype=np.int64)])
+def test_many_queries_at_once_get_what_each_gets_alone(case: Case, allowed: RowIds | None) -> None:
+    at_once = case.index.search(case.vectors, K, allowed)
+    alone = [case.index.search(case.vectors[at : at + 1], K, allowed) for at in range(ROWS)]
+    similarities = np.concatenate([one.similarities for one in alone])
+    np.testing.assert_allclose(at_once.similarities, similarities, rtol=1e-5, atol=1e-5)
+    rows = np.concatenate([one.rows for one in alone])
+    assert (at_once.rows == rows).mean() > 0.999  # rounding swaps equals
+
+
+def test_matches_of_many_queries_hold_the_nearest_of_each(case: Case) -> None:
+    threshold = float(np.quantile(case.similarities, 0.99))
+    found = case.index.range_search(case.vectors, threshold)
+    pairs = set(zip(found.queries.tolist(), found.rows.tolist(), strict=True))
+    assert len(pairs) == found.rows.size
+    nearest = case.index.search(case.vectors, 2)  # for more, further lists might be probed
+    near = nearest.similarities >= np.float32(threshold)
+    expected = set(zip(np.nonzero(near)[0].tolist(), nearest.rows[near].tolist(), strict=True))
+    assert len(expected - pairs) <= 1e-3 * len(expected)  # rounding, at the threshold
+    true = oracle(case.vectors, case.vectors, case.metric)[found.queries, found.rows]
+    assert case.is_close(found.similarities, true)
+    assert (found.similarities >= np.float32(threshold)).all()
+
+
+def test_more_matches_than_wanted_are_an_error(case: Case) -> None:
+    threshold = float(np.quantile(case.similarities, 0.9))
+    count = case.index.range_search(case.queries, threshold).rows.size
+    assert case.index.range_search(case.queries, threshold, count).rows.size == count
+    with pytest.raises(TooManyMatchesError, match="raise it"):
+        case.index.range_search(case.queries, threshold, count - 1)
 
 
 def test_save_and_load_change_nothing(case: Case, tmp_path: Path) -> None:

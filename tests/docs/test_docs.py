@@ -21,6 +21,7 @@ from pydantic_core import PydanticUndefined
 from data.catalog import connect
 from data.sources.formats import format_of
 from latentlake.settings import Settings
+from models.encoders.adapters.families import FAMILIES
 from models.encoders.registry import encoder_names, find_encoder
 from tests.tasks.conftest import Project
 
@@ -128,9 +129,9 @@ def tables_of_settings() -> Iterator[tuple[str, str, type[BaseModel]]]:
         heading = f"[[{name}]]" if is_list else f"[{name}]"
         yield heading, f"LATENTLAKE_{name.upper()}", model
         for inner, inner_field in model.model_fields.items():
-            annotation = inner_field.annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                yield f"[{name}.{inner}]", f"LATENTLAKE_{name.upper()}", annotation
+            for found in (inner_field.annotation, *get_args(inner_field.annotation)):
+                if isinstance(found, type) and issubclass(found, BaseModel):
+                    yield f"[{name}.{inner}]", f"LATENTLAKE_{name.upper()}", found
 
 
 def inner_model(field: FieldInfo) -> tuple[type[BaseModel], bool]:
@@ -172,9 +173,9 @@ def test_the_environment_variables_are_those_that_settings_read(
     assert [source.name for source in read.sources] == ["photos"]
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", [*BUILT_IN, *(f"{name}:model" for name in FAMILIES)])
 def test_every_option_of_an_encoder_is_in_the_reference(name: str) -> None:
-    documented = rows_of(section("reference/encoders.md", name))
+    documented = rows_of(section("reference/encoders.md", name.partition(":")[0]))
     options = find_encoder(name).options_type.model_fields
     assert {key: cells[:2] for key, cells in documented.items()} == {
         key: [type_name(field.annotation), default_of(field)] for key, field in options.items()
@@ -183,10 +184,15 @@ def test_every_option_of_an_encoder_is_in_the_reference(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "heading"), [("images", "Files of images"), ("text", "Files of texts")]
+    ("kind", "heading"),
+    [
+        ("images", "Files of images"),
+        ("text", "Files of texts"),
+        ("vectors", "Files of vectors"),
+    ],
 )
 def test_every_extension_in_the_reference_is_read(
-    kind: Literal["images", "text"], heading: str
+    kind: Literal["images", "text", "vectors"], heading: str
 ) -> None:
     rows = rows_of(section("reference/images-and-texts.md", heading))
     extensions = [extension for row in rows for extension in row.split()]
@@ -236,7 +242,7 @@ def test_every_view_and_column_is_in_the_reference(lake: Project) -> None:
     found["embeddings_SPACE"] = {
         name: kind.replace("1280", "dim") for name, kind in found.pop("embeddings_cnn").items()
     }
-    del found["embeddings_words"]
+    del found["embeddings_words"], found["embeddings_words_vocabulary"]
     documented = {
         view: {
             name: cells[0] for name, cells in rows_of(section("reference/tables.md", view)).items()
@@ -310,6 +316,22 @@ def test_the_example_encoder_works(
     assert counted[0][0] == 10
     assert counted[0][1] > 0
     assert [value for (value,) in sums] == pytest.approx([1.0] * 10, abs=1e-5)
+
+
+def test_the_example_function_works(
+    tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (module,) = blocks("how-to/bring-a-model.md", "python")
+    (space,) = [text for text in blocks("how-to/bring-a-model.md", "toml") if "python:" in text]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "my_model.py").write_text(module, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path / "mine"))
+    made = make_project(tmp_path, samples, CONFIG.partition("[[spaces]]")[0] + space)
+    del sys.modules["my_model"]
+    with connect(made.lake) as connection:
+        rows = connection.sql("SELECT vector::FLOAT[] FROM embeddings_looks").fetchall()
+    assert len(rows) == 10
+    assert all(0 <= value <= 255 for (row,) in rows for value in row)
 
 
 # Links.

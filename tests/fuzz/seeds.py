@@ -125,13 +125,35 @@ def _tars() -> Iterator[bytes]:
 def _tables() -> Iterator[bytes]:
     image = next(images())
     columns = {"id": ["a", "b"], "text": ["one", None], "number": [1.5, None], "tags": [["x"], []]}
-    texts, pictures = pa.table(columns), pa.table({"id": [1, 2], "image": [image, b""]})
+    tables = {
+        "text": pa.table(columns),
+        "images": pa.table({"id": [1, 2], "image": [image, b""]}),
+        "vectors": pa.table({"id": [1, 2], "v": [[1.5, None], [2.5]]}),
+    }
     for at, case in enumerate(PARQUET_CASES):
         for compression in ("none", "snappy", "zstd"):
             file = pa.BufferOutputStream()
-            table = texts if case.kind == "text" else pictures
-            pq.write_table(table, file, compression=compression, row_group_size=1)
+            pq.write_table(tables[case.kind], file, compression=compression, row_group_size=1)
             yield bytes([at]) + file.getvalue().to_pybytes()
+
+
+def _vectors() -> Iterator[bytes]:
+    matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
+    kinds = (pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float16(), 3))
+    tables = [
+        pa.table({"id": ["a", "b"], "v": pa.array(list(matrix.astype(np.float16)), kind)})
+        for kind in kinds
+    ]
+    for table in tables:
+        for new in (pa.ipc.new_file, pa.ipc.new_stream):
+            file = pa.BufferOutputStream()
+            with new(file, table.schema) as writer:
+                writer.write_table(table)
+            yield b"\0" + file.getvalue().to_pybytes()
+    for array in (matrix, np.asfortranarray(matrix), matrix.astype(">f8"), matrix[0]):
+        saved = io.BytesIO()
+        np.save(saved, array)
+        yield b"\1" + saved.getvalue()
 
 
 def _shards() -> Iterator[bytes]:
@@ -178,6 +200,7 @@ SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "image": images,
     "tar": _tars,
     "parquet": _tables,
+    "vectors": _vectors,
     "footer": _shards,
     "lake_files": _lake_files,
     "index": _indexes,

@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
+
 from data.images import decode_image, probe_image
 from data.lake import Lake
 from data.seals import is_sealed
 from data.shards import SpaceId, finished_shard, raw_footer, read_footer
-from data.sources import BadRecord, Record, open_source
-from data.sources.formats import format_of
+from data.sources import BadRecord, Record, VectorBytes, open_source
+from data.sources.formats import Kind, format_of
 from data.sources.names import file_name, path_of
 from data.sources.records import MAX_MESSAGE_CHARS, Stage
 from data.undo import NOTE_NAME, undo_unfinished
 from latentlake.errors import BadInputError, LakeError, ShardError, SourceError
-from latentlake.settings import SourceSettings
+from latentlake.source_settings import SourceSettings
 from models.encoders.word_vectors_io import read_artefact
 from models.indexes.errors import IndexFileError
 from models.indexes.files import read_index
@@ -42,7 +44,7 @@ class Case:
     """One way to read bytes as a file: what the file is called, and how its source is set."""
 
     name: str
-    kind: str = "text"
+    kind: Kind = "text"
     key: str | None = None
     text: str | None = None
     encoding: str = "utf-8"
@@ -74,7 +76,9 @@ PARQUET_CASES = (
     Case("a.parquet", "text"),
     Case("a.parquet", "text", key="id", text="text"),
     Case("a.parquet", "images"),
+    Case("a.parquet", "vectors"),
 )
+VECTOR_CASES = (Case("a.arrow", "vectors"), Case("a.npy", "vectors"))
 
 
 class Scratch:
@@ -106,8 +110,13 @@ def check_tar(content: bytes) -> None:
 
 
 def check_parquet(content: bytes) -> None:
-    """A Parquet table of texts or images."""
+    """A Parquet table of texts, images or vectors."""
     _check_case(PARQUET_CASES, content)
+
+
+def check_vectors(content: bytes) -> None:
+    """An Arrow table or a .npy matrix of vectors."""
+    _check_case(VECTOR_CASES, content)
 
 
 def check_image(content: bytes) -> None:
@@ -200,13 +209,16 @@ def _check_records(case: Case, records: Iterable[Record | BadRecord]) -> None:
             continue
         assert isinstance(record.payload, str if case.kind == "text" else bytes)
         assert record.payload
+        if case.kind == "vectors":
+            assert isinstance(record.payload, VectorBytes)
+            assert np.isfinite(np.frombuffer(record.payload, "<f4")).all()
         if isinstance(record.payload, str):
             record.payload.encode("utf-8")
             assert not record.payload.isspace()
         json.dumps(record.metadata, allow_nan=False, ensure_ascii=False).encode("utf-8")
         assert record.key not in keys, f"two items are called {record.key!r}"
         keys.add(record.key)
-    assert format_of(case.name, "text" if case.kind == "text" else "images")
+    assert format_of(case.name, case.kind)
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
@@ -214,6 +226,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "image": check_image,
     "tar": check_tar,
     "parquet": check_parquet,
+    "vectors": check_vectors,
     "footer": check_footer,
     "lake_files": check_lake_files,
     "index": check_index,

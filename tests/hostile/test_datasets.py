@@ -24,7 +24,7 @@ from data.content import content_id
 from data.lake import Lake
 from data.sources import Record, open_source
 from data.sources.names import file_name
-from latentlake.settings import SourceSettings
+from latentlake.source_settings import SourceSettings
 
 pytestmark = [pytest.mark.datasets, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]

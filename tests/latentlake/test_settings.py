@@ -46,7 +46,7 @@ def test_the_nearest_file_upwards_is_found(config: Path) -> None:
         ('[laek]\nroot = "x"', r"unknown key 'laek'\. Did you mean 'lake'\?"),
         (SOURCE + 'txet = "a"', r"unknown key 'sources\.0\.txet'\. Did you mean 'text'\?"),
         (SOURCE + SPACE + "duplicates = { tresh = 1 }", "Did you mean 'threshold'"),
-        (SOURCE.replace("images", "sounds"), r"sources\.0\.kind.*'images' or 'text'"),
+        (SOURCE.replace("images", "sounds"), r"sources\.0\.kind.*'images', 'text' or 'vectors'"),
         (SOURCE + SOURCE, "two sources are called 'photos'"),
         (SOURCE + SPACE + SPACE, "two spaces are called 'cnn'"),
         (SOURCE + SPACE.replace('["photos"]', '["photo"]'), "unknown source 'photo'. Did you"),

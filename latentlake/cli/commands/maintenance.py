@@ -93,7 +93,7 @@ def compact(shard_rows: int | None, drop_unused: bool, wait: bool, config: Path 
     from tasks.stages.maintaining import CompactionOptions, compact_lake
 
     options = CompactionOptions(shard_rows, drop_unused)
-    _tell(compact_lake(*_open(config), options, wait=wait))
+    tell(compact_lake(*_open(config), options, wait=wait))
 
 
 @click.command(epilog=examples("latentlake restore 12", "latentlake restore 2026-03-01T12:00"))
@@ -110,7 +110,7 @@ def restore(state: str, wait: bool, config: Path | None) -> None:
     from tasks.stages.maintaining import restore_lake
 
     lake, settings = _open(config)
-    _tell(restore_lake(lake, settings, resolve_snapshot(lake, state), wait=wait))
+    tell(restore_lake(lake, settings, resolve_snapshot(lake, state), wait=wait))
 
 
 @click.command(
@@ -178,7 +178,7 @@ def migrate(yes: bool, wait: bool, config: Path | None) -> None:
     for step in steps:
         click.echo(f"  {step.folder}")
     if yes:
-        _tell(migrate_lake(lake, settings, wait=wait))
+        tell(migrate_lake(lake, settings, wait=wait))
     else:
         click.echo("'latentlake migrate --yes' does it.")
 
@@ -191,7 +191,7 @@ def _open(config: Path | None) -> tuple[Lake, Settings]:
     return Lake(settings.root), settings
 
 
-def _tell(summary: RunSummary) -> None:
+def tell(summary: RunSummary) -> None:
     """Say what a run of maintenance did."""
     from tasks.stages.summaries import result_line
 

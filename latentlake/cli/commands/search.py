@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     epilog=examples(
         "latentlake search convolutional networks for grasping",
         "latentlake search --image shirt.jpg -k 5",
+        "latentlake search --space photos a red dress",
+        "latentlake search --vector query.npy --space mine",
         "latentlake search --item photos/shirt/0a.jpg --space cnn",
         "latentlake search 'dark matter' --where \"metadata->>'primary_cat' = 'astro-ph.CO'\"",
         "latentlake search --image shirt.jpg --where 'width >= 640' --format json",
+        "latentlake search --space words_vocabulary king - man + woman",
     )
 )
 @click.argument("words", nargs=-1)
@@ -29,6 +32,11 @@ if TYPE_CHECKING:
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Look for what is like this picture.",
+)
+@click.option(
+    "--vector",
+    metavar="FILE_OR_JSON",
+    help="Look for what is like this vector: a .npy, a JSON file, or a JSON list of numbers.",
 )
 @click.option("--item", metavar="ID_OR_URI", help="Look for what is like this item of the lake.")
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="How many.")
@@ -42,22 +50,29 @@ if TYPE_CHECKING:
 def search(
     words: tuple[str, ...],
     image: Path | None,
+    vector: str | None,
     as_of: str | None,
     config: Path | None,
     output: Output,
     **rest: Any,
 ) -> None:
-    """Find the items nearest to a text, an image or an item.
+    """Find the items nearest to a text, an image, a vector or an item.
 
+    Words find texts, and images where the space's encoder reads words (open_clip).
     Items with the same content share a row: one is shown, the others are its copies. --where is
     an SQL expression over the columns of the view items, evaluated before the search, so that
     k items come back if there are as many.
+
+    In a space of words (--space NAME_vocabulary) the answer is words: those nearest to one word,
+    or to a sum with signs between spaces. There --where is over the view vocabulary.
     """
-    if sum((bool(words), image is not None, rest["item"] is not None)) != 1:
-        raise click.UsageError("give either words, --image or --item.")
+    given = (bool(words), image is not None, vector is not None, rest["item"] is not None)
+    if sum(given) != 1:
+        raise click.UsageError("give either words, --image, --vector or --item.")
 
     from data.lake import Lake
     from data.maintenance.asof import resolve_snapshot
+    from data.query_vectors import read_query_vector
     from latentlake.settings import load_settings
     from tasks.stages.searching import SearchQuery
     from tasks.stages.searching import search as find
@@ -66,20 +81,28 @@ def search(
     query = SearchQuery(
         text=" ".join(words) if words else None,
         image=image.read_bytes() if image else None,
+        vector=None if vector is None else read_query_vector(vector),
         **rest,
     )
     lake = Lake(settings.root)
     snapshot = resolve_snapshot(lake, as_of) if as_of else None
     found = find(lake, settings, query, snapshot)
-    output.write(Result.of(found.hits, json_columns={"metadata"}, shown=_shown(found)))
+    json_columns = {"metadata"} & set(found.hits.column_names)
+    output.write(Result.of(found.hits, json_columns=json_columns, shown=_shown(found)))
     if found.unindexed:
         newer = "1 item is" if found.unindexed == 1 else f"{found.unindexed:,} items are"
         click.echo(f"latentlake: {newer} newer than the index: run 'latentlake index'.", err=True)
 
 
 def _shown(found: SearchResult) -> tuple[str, ...]:
-    """Return the columns of the table: texts show their beginning, images their size."""
+    """Return the columns of the table: texts show their beginning, images their size, words all."""
     hits = found.hits
-    extra = ("excerpt",) if hits["excerpt"].null_count < hits.num_rows else ("width", "height")
+    if "word" in hits.column_names:
+        return ("rank", "similarity", "word", "count", "frequency_rank")
+    filled = [
+        name for name in ("excerpt", "width", "height") if hits[name].null_count < hits.num_rows
+    ]
+    # A vector says nothing to the eye: what was known beside it does.
+    extra = filled or (["metadata"] if set(hits["metadata"].to_pylist()) - {"{}"} else [])
     copies = ("copies",) if any(hits["copies"].to_pylist()) else ()
     return ("rank", "similarity", "source", "uri", *copies, *extra)

@@ -37,12 +37,9 @@ class OpenVinoEngine:
     """Runs a compiled network on `threads` cores, one stream a core."""
 
     def __init__(
-        self, network: Network, precision: Precision, threads: int, cache: Path | None
+        self, network: Network | ov.Model, precision: Precision, threads: int, cache: Path | None
     ) -> None:
-        model = converted_model(network, cache)
-        if network.fixed_shape:
-            shapes = {i: ov.PartialShape(array.shape) for i, array in enumerate(network.example)}
-            model.reshape(shapes)
+        model = network if isinstance(network, ov.Model) else _shaped(network, cache)
         compiled = ov.Core().compile_model(
             model,
             "CPU",
@@ -89,6 +86,14 @@ def _result(request: ov.InferRequest) -> Matrix:
     request.wait()
     rows: Matrix = request.get_output_tensor(0).data.copy()
     return rows
+
+
+def _shaped(network: Network, cache: Path | None) -> ov.Model:
+    model = converted_model(network, cache)
+    if network.fixed_shape:
+        shapes = {i: ov.PartialShape(array.shape) for i, array in enumerate(network.example)}
+        model.reshape(shapes)
+    return model
 
 
 def converted_model(network: Network, cache: Path | None) -> ov.Model:

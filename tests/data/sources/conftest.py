@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from data.sources import BadRecord, FileEntry, Record, Source, open_source
-from latentlake.settings import SourceSettings
+from latentlake.source_settings import SourceSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

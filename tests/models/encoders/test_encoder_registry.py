@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from latentlake.errors import ConfigError, MissingExtraError, UnknownEncoderError
-from models.encoders import registry
+from models.encoders import plug_ins
 from models.encoders.base import Encoder, EncoderOptions, EncoderSpec
 from models.encoders.options import options_from_json, options_json
 from models.encoders.registry import (
@@ -89,7 +89,7 @@ def announce(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
     def patch(**names: str) -> None:
         entries = [
-            metadata.EntryPoint(name, f"length_plug_in:{value}", registry.ENTRY_POINT_GROUP)
+            metadata.EntryPoint(name, f"length_plug_in:{value}", plug_ins.ENTRY_POINT_GROUP)
             for name, value in names.items()
         ]
         monkeypatch.setattr(metadata, "entry_points", lambda *, group: entries if group else [])
@@ -106,7 +106,8 @@ def test_asking_the_registry_imports_no_framework() -> None:
         "from models.encoders.registry import encoder_names, find_encoder, parse_options\n"
         "for name in encoder_names():\n"
         "    find_encoder(name).recipe()\n"
-        "    parse_options(name, {'path': 'x'} if name == 'sentence-transformers' else {})\n"
+        "    parse_options(name, {'path': 'x', 'size': 9} if name == 'torchscript' else\n"
+        "        {'path': 'x'} if name in ('onnx', 'sentence-transformers') else {})\n"
         "heavy = {'torch', 'gensim', 'scipy', 'PIL', 'sklearn', 'pyarrow'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)) or 0)\n"
     )
@@ -195,6 +196,15 @@ def test_a_plug_in_is_found_described_and_loaded(announce: Callable[..., None]) 
     assert encoder.encode([encoder.prepare("four")]).tolist() == [[4.0]]
 
 
+def test_a_plug_in_may_read_queries(
+    announce: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announce(length="LengthEncoder")
+    assert not find_encoder("length").reads_queries
+    monkeypatch.setattr(LengthEncoder, "encode_query", LengthEncoder.encode, raising=False)
+    assert find_encoder("length").reads_queries
+
+
 def test_a_plug_in_may_not_replace_a_built_in(announce: Callable[..., None]) -> None:
     announce(word2vec="LengthEncoder")
     with pytest.raises(ConfigError, match="'word2vec', which is built in"):
@@ -203,7 +213,7 @@ def test_a_plug_in_may_not_replace_a_built_in(announce: Callable[..., None]) -> 
 
 def test_two_plug_ins_may_not_share_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = [
-        metadata.EntryPoint("twin", f"{module}:X", registry.ENTRY_POINT_GROUP)
+        metadata.EntryPoint("twin", f"{module}:X", plug_ins.ENTRY_POINT_GROUP)
         for module in ("one", "two")
     ]
     monkeypatch.setattr(metadata, "entry_points", lambda *, group: entries if group else [])

@@ -14,7 +14,13 @@ from models.indexes.build import build_index
 from models.indexes.errors import IndexFileError, InvalidVectorsError
 from models.indexes.exact import exact_search
 from models.indexes.faiss_library import library
-from models.indexes.plans import IndexKind, IndexPlan, SearchParameters, choose_index, plan_for
+from models.indexes.plans import (
+    IndexKind,
+    IndexPlan,
+    SearchParameters,
+    choose_index,
+    plan_for,
+)
 from models.indexes.recall import GroundTruth, estimate_recall, ground_truth, measure_recall
 from models.indexes.results import Neighbours
 from models.indexes.streams import sample, take

@@ -1,0 +1,158 @@
+"""Many queries against inverted lists, one list after the other with all queries that probe it.
+
+FAISS takes one query after the other through its lists, and unpacks the codes of a list for each.
+Where thousands of queries meet a list it is cheaper to unpack it once and to multiply matrices
+(after `faiss.contrib.big_batch_search`). Measured on 1M x 100 in 3,000 lists of float16, 12 probes,
+in processor seconds for 40,000 queries: 14.1 against 2.4.
+
+Only for the inner product and the cosine: by matrices the Euclidean distance loses digits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.indexes.errors import TooManyMatchesError
+from models.indexes.faiss_library import library
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from models.types import Matrix, RowIds
+
+_PROBES_AT_ONCE: Final = 1 << 21
+"""Of a block of queries: they are sorted by list, 24 bytes each."""
+_TILE_BYTES: Final = 8 * 2**20
+"""Of a list's vectors at once: lists of many near-copies are long."""
+_SIMILARITIES_AT_ONCE: Final = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class ListSearch:
+    """Inverted lists of raw or scalar-quantised vectors under the inner product.
+
+    Attributes:
+        index: FAISS's, an `IndexIVF`.
+        nprobe: how many lists a query meets.
+        alive: one flag a row, false for those that no search may return; None where all are.
+    """
+
+    index: Any
+    nprobe: int
+    alive: npt.NDArray[np.bool_] | None = None
+
+    @staticmethod
+    def serves(index: Any) -> bool:
+        """Tell whether an index can be searched this way."""
+        faiss = library()
+        kinds = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer)
+        return isinstance(index, kinds) and index.metric_type == faiss.METRIC_INNER_PRODUCT
+
+    def nearest(self, queries: Matrix, k: int) -> tuple[Matrix, RowIds]:
+        """Return similarities and rows of the k nearest, as FAISS's own `search` does.
+
+        Args:
+            queries: (queries, dim) float32, prepared.
+            k: how many, at least 1.
+
+        Returns:
+            (queries, k) float32 and int64, nearest first; row -1 where there are fewer.
+        """
+        faiss = library()
+        parts = []
+        for block in self._blocks(queries):
+            heap = faiss.ResultHeap(block.shape[0], k, keep_max=True)
+            for asking, vectors, rows in self._meetings(block):
+                found, where = faiss.knn(
+                    block[asking],
+                    vectors,
+                    min(k, rows.size),
+                    metric=faiss.METRIC_INNER_PRODUCT,
+                )
+                heap.add_result_subset(asking, found, rows[where])
+            heap.finalize()
+            parts.append((heap.D, heap.I))
+        return np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts])
+
+    def within(
+        self, queries: Matrix, radius: float, most: int
+    ) -> tuple[RowIds, RowIds, npt.NDArray[np.float32]]:
+        """Return all matches nearer than a radius: query, row and similarity, in no order.
+
+        Args:
+            queries: (queries, dim) float32, prepared.
+            radius: an inner product that is exceeded.
+            most: how many matches are wanted at the most.
+
+        Raises:
+            TooManyMatchesError: there are more.
+        """
+        faiss, start, total = library(), 0, 0
+        found: list[tuple[RowIds, RowIds, npt.NDArray[np.float32]]] = []
+        for block in self._blocks(queries):
+            for asking, vectors, rows in self._meetings(block):
+                tile = faiss.IndexFlatIP(vectors.shape[1])
+                tile.add(vectors)
+                size = max(1, _SIMILARITIES_AT_ONCE // rows.size)
+                for first in range(0, asking.size, size):
+                    some = asking[first : first + size]
+                    limits, similarities, where = tile.range_search(block[some], radius)
+                    counts = np.diff(limits.astype(np.int64))
+                    if where.size:
+                        query = np.repeat(some + start, counts)
+                        found.append((query, rows[where], similarities))
+                        total += where.size
+                    if total > most:
+                        raise TooManyMatchesError(total)
+            start += block.shape[0]
+        if not found:
+            nothing = np.empty(0, np.int64)
+            return nothing, nothing, np.empty(0, np.float32)
+        query, row, similarity = (np.concatenate(part) for part in zip(*found, strict=True))
+        return query, row, similarity
+
+    def _blocks(self, queries: Matrix) -> Iterator[Matrix]:
+        size = max(1, _PROBES_AT_ONCE // self.nprobe)
+        for start in range(0, queries.shape[0], size):
+            yield queries[start : start + size]
+
+    def _meetings(self, queries: Matrix) -> Iterator[tuple[RowIds, Matrix, RowIds]]:
+        """Yield which queries meet which vectors, and the rows of these."""
+        _, probed = self.index.quantizer.search(queries, self.nprobe)
+        lists = probed.astype(np.int32).ravel()
+        order = np.argsort(lists, kind="stable")
+        bounds = np.searchsorted(lists[order], np.arange(self.index.nlist + 1))
+        for number in np.flatnonzero(np.diff(bounds)).tolist():
+            asking = order[bounds[number] : bounds[number + 1]] // self.nprobe
+            for vectors, rows in self._tiles(number):
+                yield asking, vectors, rows
+
+    def _tiles(self, number: int) -> Iterator[tuple[Matrix, RowIds]]:
+        """Yield a list's vectors, unpacked, with their rows."""
+        faiss, index = library(), self.index
+        count, width = index.invlists.list_size(number), index.code_size
+        if count == 0:
+            return
+        held = faiss.rev_swig_ptr(index.invlists.get_codes(number), count * width)
+        codes = held.reshape(count, width)
+        rows = faiss.rev_swig_ptr(index.invlists.get_ids(number), count)
+        if self.alive is not None:
+            living = self.alive[rows]
+            codes, rows = codes[living], rows[living]
+        size = max(1, _TILE_BYTES // (4 * index.d))
+        for start in range(0, rows.size, size):
+            part = slice(start, start + size)
+            yield self._unpacked(number, codes[part]), rows[part]
+
+    def _unpacked(self, number: int, codes: npt.NDArray[np.uint8]) -> Matrix:
+        if not hasattr(self.index, "sq"):
+            raw: Matrix = np.ascontiguousarray(codes).view(np.float32)
+            return raw
+        vectors: Matrix = self.index.sq.decode(np.ascontiguousarray(codes))
+        if self.index.by_residual:
+            vectors += self.index.quantizer.reconstruct(number)
+        return vectors

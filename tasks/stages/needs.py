@@ -1,0 +1,78 @@
+"""What a stage will need in memory, told from counts before it starts.
+
+The figures are upper bounds of what `benchmarks/bench_scale.py` measured; docs/reference/memory.md
+has them. A stage that needs more than `limits.memory` is refused with the limit that would do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from data.space_files import GROUP_ROWS
+from models.analysis.graph import query_rows
+from models.indexes.streams import BATCH_BYTES
+
+if TYPE_CHECKING:
+    from data.vectors import ShardVectors
+    from models.indexes.plans import IndexPlan
+
+_FIXED: Final = 60_000_000
+"""Allocators, Delta, and a piece of everything."""
+_ROW: Final = 170
+"""Ids as strings and as sorted numbers, masks, and where each row stands."""
+_REPORTED_ROW: Final = 200
+"""Besides, of a report: scores, percentiles and ranks, an assignment, or the order of its items."""
+_TRAINED: Final = 4
+"""Copies of a training sample: as read, scaled, sampled by FAISS, residuals."""
+_LISTED: Final = 40
+"""A neighbour of a row of a group, on its way to or from the file."""
+
+
+def index_need(vectors: ShardVectors, plan: IndexPlan, index_bytes: int) -> int:
+    """Return what training, filling and measuring an index takes."""
+    training = _TRAINED * plan.training_rows * 4 * vectors.dim
+    return _common(vectors) + max(training, 5 * index_bytes // 4 + _batches(vectors))
+
+
+def graph_need(vectors: ShardVectors, k: int, index_bytes: int, *, updated: bool) -> int:
+    """Return what linking rows takes; with `updated`, all lists are held."""
+    block = query_rows(vectors.dim) * (3 * 4 * vectors.dim + 40 * k)
+    lists = 12 * k * vectors.rows if updated else 0
+    return (
+        _common(vectors)
+        + 5 * index_bytes // 4
+        + min(block, _batches(vectors))
+        + (_group(vectors, k) + lists)
+    )
+
+
+def pairs_need(vectors: ShardVectors, index_bytes: int) -> int:
+    """Return what comparing contents takes, the pairs themselves aside."""
+    block = query_rows(vectors.dim) * 3 * 4 * vectors.dim
+    reported = _REPORTED_ROW * vectors.rows
+    return _common(vectors) + reported + 5 * index_bytes // 4 + min(block, _batches(vectors))
+
+
+def clusters_need(vectors: ShardVectors) -> int:
+    """Return what fitting clusters and assigning rows takes."""
+    return _common(vectors) + _REPORTED_ROW * vectors.rows + _batches(vectors)
+
+
+def anomalies_need(vectors: ShardVectors, k: int) -> int:
+    """Return what scoring and ranking rows takes."""
+    scored = _REPORTED_ROW * vectors.rows + _batches(vectors) // 2
+    return _common(vectors) + scored + _group(vectors, k)
+
+
+def _common(vectors: ShardVectors) -> int:
+    return _FIXED + _ROW * vectors.rows
+
+
+def _batches(vectors: ShardVectors) -> int:
+    """A batch as read and as scaled, and its answers."""
+    return 3 * min(BATCH_BYTES, 4 * vectors.dim * vectors.rows)
+
+
+def _group(vectors: ShardVectors, k: int) -> int:
+    """A row group, and the ids that its lists refer to."""
+    return _LISTED * k * min(GROUP_ROWS, vectors.rows)

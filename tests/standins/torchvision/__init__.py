@@ -1,0 +1,1 @@
+"""A stand-in for torchvision 0.29.2."""
