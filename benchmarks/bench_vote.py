@@ -30,6 +30,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import zstandard
 
 from data.catalog import current_spaces
@@ -37,7 +39,7 @@ from data.lake import Lake
 from latentlake.settings import Settings, load_settings
 from tasks.stages.indexing import stored_index
 from tasks.stages.neighbours import stored_graph
-from tasks.stages.spaces import active_items, space_vectors
+from tasks.stages.spaces import space_vectors
 
 K = 10
 QUERIES = 1000
@@ -193,7 +195,11 @@ def recall_of(matrix: Matrix, queries: Rows, found: Rows, truth: Rows) -> float:
 
 def labels_of(lake: Lake, settings: Settings, name: str, content_ids: list[str]) -> list[Any]:
     """Return a photo's folder, or a text's primary category, for each content."""
-    items = active_items(lake, settings.space(name).sources, ["content_id", "uri", "metadata"])
+    sources = pa.array(settings.space(name).sources, pa.string())
+    columns = ["content_id", "uri", "metadata"]
+    live = ~pc.field("deleted")
+    items = lake.read("items", where=live, within=("source", sources), columns=columns)
+    items = items.sort_by("uri")
     label: dict[str, Any] = {}
     for row in items.to_pylist():
         category = json.loads(row["metadata"]).get("primary_cat")

@@ -31,12 +31,14 @@ import pyarrow.parquet as pq
 import zstandard
 
 from data.images import decode_image
-from models.analysis.duplicates import greedy_cover, similar_pairs
+from models.analysis.duplicates import greedy_cover
+from models.analysis.pairs import find_pairs
 from models.encoders.base import EncoderSpec
 from models.encoders.options import Word2VecOptions, options_json
 from models.encoders.registry import load_encoder
 from models.encoders.word2vec import Word2VecEncoder
 from models.indexes.build import build_index
+from models.indexes.row_view import RowView
 from models.types import ArrayVectors, Matrix, Metric, normalised
 from tasks.stages.deduplicating import DEFAULT_THRESHOLDS
 
@@ -122,8 +124,9 @@ def measure_texts(abstracts: list[str]) -> None:
     """Print how many removals at each similarity share their wording with the kept twin."""
     texts = list(dict.fromkeys(abstracts))
     vectors = ArrayVectors(encode_texts(texts))
-    index = build_index(vectors, Metric.COSINE).index
-    pairs = similar_pairs(vectors, index, Metric.COSINE, TEXT_THRESHOLD)
+    every = np.arange(vectors.rows, dtype=np.int64)
+    index = RowView(build_index(vectors, Metric.COSINE).index, every)
+    pairs = find_pairs(vectors, index, TEXT_THRESHOLD, every)
     longest_first = np.argsort([-len(text) for text in texts], kind="stable")
     cover = greedy_cover(pairs, longest_first)
     shared = np.array(

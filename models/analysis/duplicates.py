@@ -1,4 +1,4 @@
-"""Near-duplicates: all pairs above a threshold, and the rows to remove so that none is left.
+"""Near-duplicates: pairs above a threshold, and the rows to remove so that none is left.
 
 Pairs come from a range search, not from k nearest neighbours: a group larger than k would lose most
 of its pairs (measured: .40 of them found at k = 10).
@@ -13,22 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from latentlake.errors import ConfigError
-from models.indexes.streams import Progress, batch_rows, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from models.indexes.results import RangeMatches
-    from models.indexes.row_view import Searchable
-    from models.types import Metric, RowIds, Vectors
+    from models.types import RowIds
 
 Similarities = npt.NDArray[np.float32]
 
 MAX_PAIRS: Final = 100_000_000
 """More of them mean a threshold that tells nothing apart, whatever the memory."""
-_FIRST_QUERIES: Final = 64
-_MOST_QUERIES: Final = 4096
-_MATCHES_AT_ONCE: Final = 4_000_000
 
 
 class TooManyPairsError(ConfigError):
@@ -80,78 +72,6 @@ class Cover:
     def groups(self) -> RowIds:
         """(removed,) int64: a group is named by the one row of it that stays."""
         return self.twins
-
-
-def similar_pairs(
-    vectors: Vectors,
-    index: Searchable,
-    metric: Metric,
-    threshold: float,
-    progress: Progress = silent,
-) -> Pairs:
-    """Find all pairs whose similarity reaches a threshold.
-
-    Complete for a Flat index; else as complete as the lists that the index probes (near-duplicates
-    share a list far more often than neighbours do: 2 probes found .998 of the pairs above .9).
-    A pair found from either side counts. Similarities are the index's: float32 or its codes.
-
-    Args:
-        vectors: all rows.
-        index: over the same rows in the same order.
-        metric: how nearness is measured.
-        threshold: the least similarity; for L2 a negative squared distance.
-        progress: called with "pairs" and the fraction done.
-
-    Returns:
-        Each pair once.
-
-    Raises:
-        IndexMismatchError: the index has another number of rows, dimension or metric.
-        TooManyPairsError: more than `MAX_PAIRS` matches.
-    """
-    index.require(vectors.rows, vectors.dim, metric)
-    keys, similarities, total = [], [], 0
-    for start, matches in _matches(vectors, index, threshold):
-        query = matches.queries + start
-        other = query != matches.rows
-        low = np.minimum(query, matches.rows)[other]
-        high = np.maximum(query, matches.rows)[other]
-        keys.append(low * vectors.rows + high)
-        similarities.append(matches.similarities[other])
-        total += low.size
-        if total > 2 * MAX_PAIRS:
-            raise TooManyPairsError(threshold, total // 2, int(query[-1]) + 1)
-        if query.size:
-            progress("pairs", (int(query[-1]) + 1) / vectors.rows)
-    if not keys:
-        keys, similarities = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    return _unique(np.concatenate(keys), np.concatenate(similarities), vectors.rows)
-
-
-def _matches(
-    vectors: Vectors, index: Searchable, threshold: float
-) -> Iterator[tuple[int, RangeMatches]]:
-    """Search in chunks that grow while answers are few: their number is not known beforehand."""
-    start, chunk = 0, _FIRST_QUERIES
-    for batch in vectors.batches(batch_rows(vectors.dim)):
-        position = 0
-        while position < batch.shape[0]:
-            queries = batch[position : position + chunk]
-            matches = index.range_search(queries, threshold)
-            yield start + position, matches
-            position += queries.shape[0]
-            per_query = max(1.0, matches.rows.size / queries.shape[0])
-            chunk = int(min(_MOST_QUERIES, 2 * chunk, max(1, _MATCHES_AT_ONCE // per_query)))
-        start += batch.shape[0]
-
-
-def _unique(keys: RowIds, similarities: Similarities, rows: int) -> Pairs:
-    order = np.argsort(keys, kind="stable")
-    keys, similarities = keys[order], similarities[order]
-    firsts = np.flatnonzero(np.diff(keys, prepend=-1))
-    # Both sides found most pairs, a rounding apart: the greater one, whatever the order.
-    nearest = np.maximum.reduceat(similarities, firsts) if firsts.size else similarities
-    return Pairs(keys[firsts] // rows, keys[firsts] % rows, nearest)
 
 
 def greedy_cover(pairs: Pairs, priority: RowIds) -> Cover:

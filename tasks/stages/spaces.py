@@ -205,19 +205,6 @@ def known_space(lake: Lake, name: str, snapshot: Snapshot | None = None) -> Spac
     return spaces[name]
 
 
-def active_items(lake: Lake, sources: tuple[str, ...], columns: list[str]) -> pa.Table:
-    """Return columns of the items that these sources hold now, in order of source and place."""
-    chosen = pa.array(sources, pa.string())
-    order = ["source", "file", "position"]
-    table = lake.read(
-        "items",
-        where=~pc.field("deleted"),
-        within=("source", chosen),
-        columns=list(dict.fromkeys([*order, *columns])),
-    )
-    return table.sort_by([(column, "ascending") for column in order])
-
-
 def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVectors:
     """Return the space's vectors of all contents that its sources hold now.
 

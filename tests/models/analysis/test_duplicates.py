@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.analysis import duplicates
-from models.analysis.duplicates import Pairs, TooManyPairsError, greedy_cover, similar_pairs
+from models.analysis.duplicates import Pairs, TooManyPairsError, greedy_cover
+from models.analysis.pairs import PairLimits, find_pairs
 from models.indexes.build import build_index
-from models.indexes.plans import IndexKind, plan_for
+from models.indexes.plans import IndexKind, IndexPlan, plan_for
+from models.indexes.row_view import RowView
 from models.types import ArrayVectors, Matrix, Metric, RowIds
 
 if TYPE_CHECKING:
@@ -30,6 +31,18 @@ def brute_force(matrix: Matrix, metric: Metric) -> npt.NDArray[np.float64]:
     return np.asarray(similarities)
 
 
+def pairs_of(
+    matrix: Matrix,
+    metric: Metric,
+    threshold: float,
+    plan: IndexPlan | None = None,
+    limits: PairLimits | None = None,
+) -> Pairs:
+    vectors, rows = ArrayVectors(matrix), np.arange(len(matrix), dtype=np.int64)
+    index = RowView(build_index(vectors, metric, plan).index, rows)
+    return find_pairs(vectors, index, threshold, rows, limits=limits or PairLimits())
+
+
 @pytest.mark.parametrize(
     ("metric", "threshold"),
     [(Metric.COSINE, 0.8), (Metric.L2, -0.5), (Metric.INNER_PRODUCT, 5.0)],
@@ -37,8 +50,7 @@ def brute_force(matrix: Matrix, metric: Metric) -> npt.NDArray[np.float64]:
 def test_pairs_are_those_of_brute_force(metric: Metric, threshold: float) -> None:
     matrix = gaussian(500, 4)
     matrix[400:450] = matrix[7]
-    index = build_index(ArrayVectors(matrix), metric).index
-    pairs = similar_pairs(ArrayVectors(matrix), index, metric, threshold)
+    pairs = pairs_of(matrix, metric, threshold)
     similarities = brute_force(matrix, metric)
     expected = np.argwhere(np.triu(similarities >= threshold, 1))
     assert expected.shape[0] > 1000
@@ -50,27 +62,21 @@ def test_inverted_lists_find_nearly_all_near_duplicates() -> None:
     matrix = gaussian(3000, 16)
     matrix[1000:1100] = matrix[0] + 1e-2 * gaussian(100, 16, 1)
     matrix[2000:2500] = matrix[1000:1500] + 1e-2 * gaussian(500, 16, 2)
-    vectors = ArrayVectors(matrix)
-    index = build_index(vectors, Metric.COSINE, plan_for(IndexKind.IVF_SQFP16, 3000)).index
-    pairs = similar_pairs(vectors, index, Metric.COSINE, 0.99)
+    pairs = pairs_of(matrix, Metric.COSINE, 0.99, plan_for(IndexKind.IVF_SQFP16, 3000))
     expected = np.triu(brute_force(matrix, Metric.COSINE) >= 0.99, 1)
     assert expected[pairs.first, pairs.second].mean() >= 0.999
     assert pairs.count >= 0.99 * expected.sum()
 
 
 def test_no_pairs_are_an_empty_answer() -> None:
-    vectors = ArrayVectors(np.eye(5, dtype=np.float32))
-    pairs = similar_pairs(vectors, build_index(vectors, Metric.COSINE).index, Metric.COSINE, 0.5)
+    pairs = pairs_of(np.eye(5, dtype=np.float32), Metric.COSINE, 0.5)
     assert pairs.count == 0
     assert greedy_cover(pairs, np.arange(5)).removed.size == 0
 
 
-def test_a_threshold_that_tells_nothing_apart_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "MAX_PAIRS", 1000)
-    vectors = ArrayVectors(gaussian(300, 3))
-    index = build_index(vectors, Metric.COSINE).index
+def test_a_threshold_that_tells_nothing_apart_is_an_error() -> None:
     with pytest.raises(TooManyPairsError, match=r"pairs reach the similarity -1.0 .* raise the th"):
-        similar_pairs(vectors, index, Metric.COSINE, -1.0)
+        pairs_of(gaussian(300, 3), Metric.COSINE, -1.0, limits=PairLimits(pairs=1000))
 
 
 @st.composite
@@ -123,9 +129,7 @@ def test_no_two_rows_that_stay_are_near_and_each_removed_one_has_a_twin(
     seed: int, threshold: float
 ) -> None:
     matrix = gaussian(60, 3, seed)
-    vectors = ArrayVectors(matrix)
-    index = build_index(vectors, Metric.COSINE).index
-    pairs = similar_pairs(vectors, index, Metric.COSINE, threshold)
+    pairs = pairs_of(matrix, Metric.COSINE, threshold)
     cover = greedy_cover(pairs, np.random.default_rng(seed).permutation(60))
     kept = np.setdiff1d(np.arange(60), cover.removed)
     similarities = brute_force(matrix, Metric.COSINE)
