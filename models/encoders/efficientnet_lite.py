@@ -37,6 +37,7 @@ REVISION: Final = 2
 CROP_SHARE: Final = 0.875
 PIXEL_MEAN: Final = 127.0
 PIXEL_DEVIATION: Final = 128.0
+POOLING: Final = "mean"
 
 # Rounding the weights of the first depthwise layer to bfloat16 costs more than all other layers
 # together: cosine to float32 .9988 on average and .9895 at worst with it, .9994 and .9984 without,
@@ -109,6 +110,8 @@ class EfficientNetLite0(Pretrained):
             "encoder": NAME,
             "revision": REVISION,
             "weights_sha256": self._weights_sha256,
+            "preprocessing": _preprocessing(),
+            "pooling": POOLING,
             "options": self._options.model_dump(mode="json"),
             "engine": self._engine.label,
             "libraries": {"torch": torch.__version__, "simplejpeg": metadata.version("simplejpeg")},
@@ -153,15 +156,21 @@ def _weights_sha256() -> str:
     return hashlib.sha256(_weights().read_bytes()).hexdigest()
 
 
+def _preprocessing() -> dict[str, Any]:
+    return {
+        "resize": ["bicubic", IMAGE_SIDE, CROP_SHARE],
+        "normalise": [PIXEL_MEAN, PIXEL_DEVIATION],
+    }
+
+
 def _fingerprint(weights_sha256: str, options: EfficientNetLiteOptions) -> str:
     """Digest everything that decides the vectors; device, threads and batch size do not."""
     recipe = {
         "encoder": NAME,
         "revision": REVISION,
         "weights": weights_sha256,
-        "resize": ["bicubic", IMAGE_SIDE, CROP_SHARE],
-        "normalise": [PIXEL_MEAN, PIXEL_DEVIATION],
-        "pooling": "mean",
+        **_preprocessing(),
+        "pooling": POOLING,
         "precision": options.precision,
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from latentlake.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import Tensor, nn
 
 EXTRA: Final = "'.[transformers]'"
 _CODE_FILES: Final = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack", ".onnx")
+_POOLING_MODE: Final = "pooling_mode_"
 _IGNORED: Final = (*_CODE_FILES, ".md", ".py", ".png", ".gitattributes")
 
 
@@ -29,6 +32,7 @@ class SentenceFolder:
         max_tokens: the longest text the model was made for, special tokens included.
         positions: the longest text the network can take at all.
         pad_id: the token that fills up the shorter texts of a batch.
+        steps: the modules that a text goes through, for people: "Pooling: mean_tokens".
     """
 
     path: Path
@@ -36,6 +40,7 @@ class SentenceFolder:
     max_tokens: int
     positions: int
     pad_id: int
+    steps: tuple[str, ...]
 
     def module(self) -> nn.Module:
         """Load the network by the sentence-transformers library: tokens to pooled vectors.
@@ -50,9 +55,12 @@ class SentenceFolder:
             raise MissingExtraError(
                 "a sentence-transformers model", error.name or "sentence_transformers", EXTRA
             ) from error
-        from transformers.utils import logging as progress_bars
+        from transformers.utils import logging as library_logging
 
-        progress_bars.disable_progress_bar()  # type: ignore[no-untyped-call]
+        library_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        # Of what tracing touches on its way, and of settings that only training reads.
+        library_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
         try:
             loaded = SentenceTransformer(
                 str(self.path),
@@ -100,17 +108,39 @@ def read_sentence_folder(path: Path) -> SentenceFolder:
         max_tokens=min(int(longest or positions), positions),
         positions=positions,
         pad_id=int(config.get("pad_token_id") or 0),
+        steps=tuple(_steps(path)),
     )
 
 
+def _steps(path: Path) -> Iterator[str]:
+    modules = _parsed(path / "modules.json")
+    for module in modules if isinstance(modules, list) else []:
+        kind = str(module.get("type")).rpartition(".")[2]
+        config = path / str(module.get("path")) / "config.json"
+        if kind != "Pooling" or not config.is_file():
+            yield kind
+            continue
+        said = _json(config)
+        modes = [
+            key.removeprefix(_POOLING_MODE)
+            for key, value in said.items()
+            if key.startswith(_POOLING_MODE) and value is True
+        ]
+        yield f"{kind}: {', '.join(modes) or said.get('pooling_mode', 'unknown')}"
+
+
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path}: no JSON: {error}") from error
+    found = _parsed(path)
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: no JSON object")
     return found
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path}: no JSON: {error}") from error
 
 
 def _pipeline(modules: nn.Module) -> nn.Module:

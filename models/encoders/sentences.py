@@ -128,6 +128,7 @@ class SentenceEncoder(Pretrained):
             "revision": REVISION,
             "weights_sha256": self._folder.digest,
             "max_tokens": self._limit,
+            "steps": list(self._folder.steps),
             "options": self._options.model_dump(mode="json"),
             "engine": self._engine.label,
             "libraries": {

@@ -55,6 +55,11 @@ def test_vectors_are_those_of_the_library(peer: Any) -> None:
     np.testing.assert_allclose(encode(encoder(), TEXTS), peer.encode(TEXTS), atol=2e-6)
 
 
+def test_it_says_what_a_text_goes_through() -> None:
+    found = load_encoder(EncoderSpec("minilm")).describe()
+    assert found["steps"] == ["Transformer", "Pooling: mean_tokens", "Normalize"]
+
+
 def test_near_texts_are_near() -> None:
     cat, kitten, loan = encode(
         encoder(), ["A cat sleeps.", "The kitten is asleep.", "Interest on the loan is due."]
