@@ -31,6 +31,8 @@ PASSES_A_STREAM: Final = 2
 """So many passes are under way for each stream: one computes, one waits to."""
 
 _MODEL: Final = "model.xml"
+_tracing = Lock()
+"""Tracing swaps the process's filters of warnings, which two threads at once would mix up."""
 
 
 class OpenVinoEngine:
@@ -130,7 +132,7 @@ def _into_memory(path: Path) -> ov.Model:
 def _convert(network: Network, folder: Path) -> Path:
     """Trace the network, convert it and write it into a folder."""
     example = tuple(torch.from_numpy(array) for array in network.example)
-    with torch.inference_mode(), warnings.catch_warnings():
+    with _tracing, torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of every shape it has looked at
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
             network.build(), example, check_trace=False
