@@ -63,7 +63,7 @@ def cluster_terms(
 def _nearest(found: Clusters) -> npt.NDArray[np.int64]:
     """Return the rows that speak for their clusters: the nearest ones to each centroid."""
     order = np.lexsort((found.distances, found.cluster_of))
-    starts = np.concatenate(([0], np.cumsum(found.sizes)[:-1]))
+    starts = np.cumsum(found.sizes) - found.sizes
     place = np.arange(order.size) - np.repeat(starts, found.sizes)
     nearest: npt.NDArray[np.int64] = order[place < TERM_CONTENTS]
     return nearest
