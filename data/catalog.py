@@ -54,6 +54,11 @@ class SpaceRow:
         recipe: the encoder's code and weight versions when the space was made.
         modality: "image", "text" or "vector".
         artefact: the trained model's folder under the root, or None.
+        key: what its rows in the tables of results are filed under.
+        is_current: whether it is what readers see under the space's name.
+        is_waiting: whether it is being filled, or is filled, to become the current one.
+        details: what the encoder said of itself, as JSON.
+        run_id: the run that made it.
     """
 
     id: SpaceId
@@ -62,23 +67,61 @@ class SpaceRow:
     recipe: str
     modality: str
     artefact: str | None
+    key: str
+    is_current: bool = True
+    is_waiting: bool = False
+    details: str = "{}"
+    run_id: str = ""
+
+    @property
+    def version(self) -> str:
+        """The name that means this version and no other: `name@fingerprint`."""
+        return f"{self.id.name}@{self.id.fingerprint}"
+
+    @property
+    def label(self) -> str:
+        """The name for a person: plain for the current version, else with what tells it apart."""
+        return self.id.name if self.is_current else f"{self.id.name}@{self.id.fingerprint[:8]}"
 
 
-def current_spaces(lake: Lake, snapshot: Snapshot | None = None) -> dict[str, SpaceRow]:
-    """Return the current space of every name."""
+def version_key(name: str, fingerprint: str) -> str:
+    """Return the key of a version that was not the first of its name; no name has a hyphen."""
+    return f"{name}-{fingerprint}"
+
+
+def space_versions(
+    lake: Lake, name: str | None = None, snapshot: Snapshot | None = None
+) -> list[SpaceRow]:
+    """Return all versions of a space, or of all spaces by name.
+
+    Of each the current one goes first, then the waiting one, then the youngest.
+    """
     rows = lake.read("spaces", snapshot=snapshot).to_pylist()
-    return {
-        row["space"]: SpaceRow(
+    rows.sort(key=lambda row: (row["run_id"] or "", row["fingerprint"]), reverse=True)
+    rows.sort(key=lambda row: (row["space"], not row["is_current"], not row["is_waiting"]))
+    return [
+        SpaceRow(
             SpaceId(row["space"], row["fingerprint"], row["dim"], row["metric"]),
             row["encoder"],
             row["options"],
             row["recipe"],
             row["modality"],
             row["artefact"],
+            row["key"] or row["space"],
+            bool(row["is_current"]),
+            bool(row["is_waiting"]),
+            row["details"] or "{}",
+            row["run_id"] or "",
         )
-        for row in sorted(rows, key=lambda row: row["space"])
-        if row["is_current"]
-    }
+        for row in rows
+        if name is None or row["space"] == name
+    ]
+
+
+def current_spaces(lake: Lake, snapshot: Snapshot | None = None) -> dict[str, SpaceRow]:
+    """Return the current space of every name."""
+    versions = space_versions(lake, snapshot=snapshot)
+    return {space.id.name: space for space in versions if space.is_current}
 
 
 def connect(lake: Lake, snapshot: Snapshot | None = None) -> duckdb.DuckDBPyConnection:
@@ -154,10 +197,15 @@ def statements(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
         f"{_text(snapshot.run_id)} AS run_id, {_text(snapshot.at)}::TIMESTAMPTZ AS recorded_at, "
         f"{_text(lake.uri)} AS root"
     )
+    versions = space_versions(lake, snapshot=snapshot)
+    current = [space for space in versions if space.is_current]
     for name, table in TABLES.items():
-        view = "all_items" if name == "items" else name
-        yield f"CREATE VIEW {view} AS {_select(table, lake.files(name, snapshot))}"
-    for space in current_spaces(lake, snapshot).values():
+        view, files = "all_items" if name == "items" else name, lake.files(name, snapshot)
+        select = (
+            _select_results(table, files, current) if table.per_space else _select(table, files)
+        )
+        yield f"CREATE VIEW {view} AS {_labelled(name, select, versions)}"
+    for space in current:
         yield _embeddings_view(space.id, shard_paths(lake, space.id, snapshot))
     sql = resources("data.sql").joinpath("views.sql").read_text("utf-8")
     yield from (part.strip() for part in sql.split(";\n") if part.strip())
@@ -168,11 +216,42 @@ def _select(table: TableSchema, paths: list[str]) -> str:
         f'"{field.name}"::{_sql_type(field)} AS "{field.name}"' for field in table.columns
     )
     if paths:
-        hive = ", hive_partitioning = true, hive_types = {'space': VARCHAR}"
-        options = hive if table.per_space else ""
-        return f"SELECT {columns} FROM read_parquet({_list(paths)}{options})"
+        return f"SELECT {columns} FROM read_parquet({_list(paths)})"
     nothing = ", ".join(f'NULL AS "{name}"' for name in table.columns.names)
     return f"SELECT {columns} FROM (SELECT {nothing}) WHERE false"
+
+
+def _select_results(table: TableSchema, paths: list[str], current: list[SpaceRow]) -> str:
+    """Select the rows of the current versions, each under its space's name."""
+    parts = []
+    for space in current:
+        own = [path for path in paths if f"/space={space.key}/" in path]
+        columns = ", ".join(
+            f"{_text(space.id.name)} AS space"
+            if field.name == "space"
+            else f'"{field.name}"::{_sql_type(field)} AS "{field.name}"'
+            for field in table.columns
+        )
+        if own:
+            parts.append(
+                f"SELECT {columns} FROM read_parquet({_list(own)}, hive_partitioning = false)"
+            )
+    return " UNION ALL ".join(parts) or _select(table, [])
+
+
+def _labelled(name: str, select: str, versions: list[SpaceRow]) -> str:
+    """Call each version by the name that means it, where a table has rows of several."""
+    if name not in ("builds", "quarantine"):
+        return select
+    names = {space.key: space.id.name if space.is_current else space.version for space in versions}
+    if all(key == shown for key, shown in names.items()):
+        return select
+    cases = " ".join(f"WHEN {_text(key)} THEN {_text(shown)}" for key, shown in names.items())
+    called = f"SELECT * REPLACE (CASE space {cases} ELSE space END AS space) FROM ({select})"
+    past = [space.key for space in versions if not (space.is_current or space.is_waiting)]
+    if name == "quarantine" and past:  # what a former version refused is nobody's loss any more
+        called += f" WHERE space IS NULL OR space NOT IN ({', '.join(map(_text, past))})"
+    return called
 
 
 def _embeddings_view(space: SpaceId, paths: list[str]) -> str:

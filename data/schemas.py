@@ -7,7 +7,7 @@ import pyarrow as pa
 from data.result_schemas import RESULTS
 from data.table_schema import TableSchema
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The layout of tables and snapshots together. Raise it with a migration from the version before in
 `data.maintenance.migrating`, never without one."""
 
@@ -101,7 +101,9 @@ SPACES = TableSchema(
             ("metric", pa.string()),
             ("artefact", pa.string()),
             ("details", pa.string()),
+            ("key", pa.string()),
             ("is_current", pa.bool_()),
+            ("is_waiting", pa.bool_()),
             ("run_id", pa.string()),
             ("recorded_at", _TIME),
         ]

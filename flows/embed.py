@@ -17,5 +17,4 @@ def embed(parameters: EmbedParameters) -> list[StageReceipt]:
         return embed_spaces(parameters, parameters.run_id)
     with one_run(parameters, "embed") as run:
         receipts = embed_spaces(parameters, run.run_id)
-        conclude(parameters.config, run, receipts)
-    return receipts
+        return list(conclude(parameters.config, run, receipts).receipts)

@@ -17,5 +17,4 @@ def graph(parameters: SpaceParameters) -> list[StageReceipt]:
         return link_spaces(parameters, parameters.run_id)
     with one_run(parameters, "graph") as run:
         receipts = link_spaces(parameters, run.run_id)
-        conclude(parameters.config, run, receipts)
-    return receipts
+        return list(conclude(parameters.config, run, receipts).receipts)

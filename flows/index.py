@@ -17,5 +17,4 @@ def index(parameters: SpaceParameters) -> list[StageReceipt]:
         return index_spaces(parameters, parameters.run_id)
     with one_run(parameters, "index") as run:
         receipts = index_spaces(parameters, run.run_id)
-        conclude(parameters.config, run, receipts)
-    return receipts
+        return list(conclude(parameters.config, run, receipts).receipts)

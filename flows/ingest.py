@@ -17,5 +17,4 @@ def ingest(parameters: IngestParameters) -> list[StageReceipt]:
         return ingest_sources(parameters, parameters.run_id)
     with one_run(parameters, "ingest") as run:
         receipts = ingest_sources(parameters, run.run_id)
-        conclude(parameters.config, run, receipts)
-    return receipts
+        return list(conclude(parameters.config, run, receipts).receipts)

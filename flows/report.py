@@ -17,5 +17,4 @@ def report(parameters: ReportParameters) -> list[StageReceipt]:
         return report_spaces(parameters, parameters.run_id)
     with one_run(parameters, "report") as run:
         receipts = report_spaces(parameters, run.run_id)
-        conclude(parameters.config, run, receipts)
-    return receipts
+        return list(conclude(parameters.config, run, receipts).receipts)

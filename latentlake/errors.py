@@ -18,6 +18,7 @@
     │   ├── StoreError                  S3 refused: no such bucket, no permission
     │   │   └── StoreUnavailableError   S3 did not answer, however often it was asked
     │   └── SpaceMismatchError          two models would meet in one space
+    ├── PromotionRefusedError           a version lacks what the current one of its space has
     └── QueryError                      a search or SQL statement that cannot be answered
 
 An error says what, where and what to do, and carries its parts as attributes.
@@ -30,7 +31,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 def nearest_hint(wrong: str, known: Iterable[str]) -> str:
@@ -179,6 +180,17 @@ class SpaceMismatchError(LakeError):
         super().__init__(
             f"space '{space}': {where} has fingerprint {found}, the configuration asks for "
             f"{expected}. Run 'latentlake run' to build the new space beside the old one."
+        )
+
+
+class PromotionRefusedError(LatentlakeError):
+    """A version is not complete, so readers would lose something by the switch."""
+
+    def __init__(self, version: str, missing: Sequence[str]) -> None:
+        self.version, self.missing = version, tuple(missing)
+        super().__init__(
+            f"{version} lacks {', '.join(missing)}: 'latentlake run' completes the version that is "
+            "configured; --force promotes it as it is."
         )
 
 

@@ -74,6 +74,11 @@ class SpaceSettings(_Table):
     target_recall: float = Field(
         0.95, gt=0, le=1, description="recall@10 that the index is tuned for."
     )
+    promote: Literal["auto", "manual"] = Field(
+        "auto",
+        description="When a new version replaces the current one: 'auto' at the end of the run "
+        "that completes it, 'manual' by 'latentlake spaces promote'.",
+    )
     duplicates: DuplicateSettings = Field(
         default_factory=DuplicateSettings, description="What counts as a near-duplicate."
     )

@@ -15,36 +15,34 @@ from tasks.frame import TASK_DEFAULTS, collect, open_lake
 from tasks.stages.embedding import commit_embedding, encode_group
 from tasks.stages.planning import EmbedPlan, ShardGroup, plan_embedding
 from tasks.stages.receipts import StageReceipt
-from tasks.stages.spaces import find_space, make_space, retrain_space
+from tasks.stages.versions import prepare_versions
 
 if TYPE_CHECKING:
     from tasks.parameters import EmbedParameters
 
 
 @task(name="prepare-space", task_run_name="prepare-{name}", **TASK_DEFAULTS)
-def prepare(config: str, name: str, run_id: str, *, retrain: bool = False) -> SpaceRow:
-    """Find the space, or make it: load its encoder, or train it."""
+def prepare(config: str, name: str, run_id: str, *, retrain: bool = False) -> list[SpaceRow]:
+    """Find the space's versions to fill, or make one: load its encoder, or train it."""
     lake, settings = open_lake(config)
-    if retrain:
-        return retrain_space(lake, settings, name, run_id)
-    return find_space(lake, settings, name) or make_space(lake, settings, name, run_id)
+    return prepare_versions(lake, settings, name, run_id, retrain=retrain)
 
 
-@task(name="plan-shards", task_run_name="plan-{space.id.name}", **TASK_DEFAULTS)
+@task(name="plan-shards", task_run_name="plan-{space.label}", **TASK_DEFAULTS)
 def plan(config: str, space: SpaceRow) -> EmbedPlan:
     """Plan the shards that the space lacks."""
     lake, settings = open_lake(config)
     return plan_embedding(lake, settings, space)
 
 
-@task(name="encode-shards", task_run_name="encode-{space.id.name}-{group.first}", **TASK_DEFAULTS)
+@task(name="encode-shards", task_run_name="encode-{space.label}-{group.first}", **TASK_DEFAULTS)
 def encode(config: str, space: SpaceRow, group: ShardGroup) -> tuple[ShardReceipt, ...]:
     """Encode a group of shards; safe to repeat, finished shards are passed over."""
     lake, settings = open_lake(config)
     return encode_group(lake, settings, space, group)
 
 
-@task(name="commit-shards", task_run_name="commit-{space.id.name}", **TASK_DEFAULTS)
+@task(name="commit-shards", task_run_name="commit-{space.label}", **TASK_DEFAULTS)
 def commit(
     config: str,
     space: SpaceRow,
@@ -65,14 +63,27 @@ def embed_spaces(parameters: EmbedParameters, run_id: str) -> list[StageReceipt]
         space.name for space in settings.spaces
     ]
     return [
-        _embed_space(parameters.config, name, run_id, retrain=parameters.retrain) for name in names
+        receipt
+        for name in names
+        for receipt in _embed_versions(parameters.config, name, run_id, retrain=parameters.retrain)
     ]
 
 
-def _embed_space(config: str, name: str, run_id: str, *, retrain: bool) -> StageReceipt:
+def _embed_versions(config: str, name: str, run_id: str, *, retrain: bool) -> list[StageReceipt]:
     began = time.monotonic()
     try:
-        space = prepare.submit(config, name, run_id, retrain=retrain).result()
+        spaces = prepare.submit(config, name, run_id, retrain=retrain).result()
+    except LatentlakeError as error:
+        return [StageReceipt("embed", name, changed=False, error=str(error))]
+    prepared_s = time.monotonic() - began
+    receipts = [_embed_space(config, space, run_id) for space in spaces]
+    first = replace(receipts[0], seconds=receipts[0].seconds + prepared_s)
+    return [first, *receipts[1:]]
+
+
+def _embed_space(config: str, space: SpaceRow, run_id: str) -> StageReceipt:
+    began, name = time.monotonic(), space.label
+    try:
         planned = plan.submit(config, space).result()
         # Each task uses all threads itself, so groups follow one another.
         encoded = [encode.submit(config, space, group).result() for group in planned.groups]

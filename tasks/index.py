@@ -9,7 +9,7 @@ from prefect import task
 from tasks.frame import TASK_DEFAULTS, collect, open_lake
 from tasks.stages.indexing import index_space
 from tasks.stages.receipts import StageReceipt
-from tasks.stages.spaces import embedded_spaces
+from tasks.stages.versions import embedded_spaces
 
 if TYPE_CHECKING:
     from tasks.parameters import SpaceParameters

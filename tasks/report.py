@@ -8,7 +8,7 @@ from tasks.frame import TASK_DEFAULTS, collect, open_lake
 from tasks.parameters import Report, ReportParameters
 from tasks.stages.receipts import StageReceipt
 from tasks.stages.reporting import report_space
-from tasks.stages.spaces import embedded_spaces
+from tasks.stages.versions import embedded_spaces
 
 
 @task(name="report-space", task_run_name="{report}-{space}", **TASK_DEFAULTS)

@@ -10,6 +10,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
 from tasks.frame import TASK_DEFAULTS, open_lake
+from tasks.stages.promoting import promote_ready
 from tasks.stages.receipts import StageReceipt
 from tasks.stages.runs import Run, RunFailedError, RunSummary, begin_run, finish_run, writing
 from tasks.stages.summaries import markdown_summary
@@ -42,9 +43,13 @@ def begin(config: str, command: str) -> Run:
 
 @task(name="finish-run", **TASK_DEFAULTS)
 def finish(config: str, run: Run, receipts: Sequence[StageReceipt]) -> RunSummary:
-    """Record the run, commit its snapshot, renew the catalog, leave a summary in Prefect."""
+    """Promote what is ready, record the run, commit its snapshot, renew the catalog.
+
+    A summary of it stays in Prefect.
+    """
     lake, settings = open_lake(config)
-    summary = finish_run(lake, settings, run, receipts)
+    promoted = promote_ready(lake, settings, run.run_id)
+    summary = finish_run(lake, settings, run, [*receipts, *promoted])
     create_markdown_artifact(
         markdown_summary(summary), key=f"latentlake-{run.command}", description=run.run_id
     )

@@ -18,8 +18,9 @@ from data.vectors import ShardVectors, open_vectors
 from latentlake.errors import QueryError, nearest_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from data.catalog import SpaceRow
     from data.lake import Lake, Snapshot
     from data.shards import SpaceId
 
@@ -48,6 +49,8 @@ def read_rows(lake: Lake, name: str, snapshot: Snapshot) -> pa.RecordBatchReader
         partitioning = _HIVE if TABLES[name].per_space else None
         dataset = open_dataset(files, columns, partitioning)
         batches = dataset.to_batches(batch_size=_BATCH_ROWS, columns=columns.names)
+        if TABLES[name].per_space:
+            batches = _of_current(batches, columns, current_spaces(lake, snapshot).values())
         return pa.RecordBatchReader.from_batches(columns, batches)
     space = _space(lake, name, snapshot)
     vectors = space_rows(lake, space, snapshot)
@@ -107,6 +110,19 @@ def _space(lake: Lake, name: str, snapshot: Snapshot) -> SpaceId:
             f"Spaces: {', '.join(spaces) or 'none yet'}; tables: {', '.join(TABLES)}."
         )
     return spaces[name].id
+
+
+def _of_current(
+    batches: Iterator[pa.RecordBatch], columns: pa.Schema, current: Iterable[SpaceRow]
+) -> Iterator[pa.RecordBatch]:
+    """Leave out the rows of versions that are not current; call the others by the space's name."""
+    name_of = {space.key: space.id.name for space in current}
+    for batch in batches:  # a batch is of one file, and so of one version
+        key = batch["space"][0].as_py() if batch.num_rows else None
+        if key in name_of:
+            names = pa.array([name_of[key]] * batch.num_rows, pa.string())
+            rest = [batch[column] for column in columns.names if column != "space"]
+            yield pa.RecordBatch.from_arrays([names, *rest], schema=columns)
 
 
 def _embeddings(vectors: ShardVectors, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.catalog import current_spaces, write_catalog
+from data.catalog import space_versions, write_catalog
 from data.maintenance.compacting import exchange_shards
 from data.maintenance.findings import DropShard, ForgetBuilds, RenewCatalog
 
@@ -47,11 +47,11 @@ def mend(lake: Lake, mends: Iterable[Mend], run_id: str) -> bool:
 
 
 def _drop(lake: Lake, shard: DropShard, run_id: str) -> bool:
-    for space in current_spaces(lake).values():
+    for space in space_versions(lake):
         if space.id.folder == shard.folder:
             dropped = exchange_shards(lake, space.id, [shard.name], [], run_id)
             lake.store.put_aside(f"{shard.folder}/{shard.name}")
-            return _forget(lake, space.id.name, run_id) or dropped
+            return _forget(lake, space.key, run_id) or dropped
     return False
 
 

@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import write_deltalake
 
+from data.catalog import version_key
 from data.commits import file_paths, open_to_write, retrying_commit, signed
 from data.maintenance.compacting import exchange_shards, join_shards
 from data.schemas import SCHEMA_VERSION, SHARD_VERSION, TABLES
@@ -56,6 +57,20 @@ def _rows_from_0(name: str, rows: pa.Table) -> pa.Table:
     return rows.rename_columns(["recorded_at" if c == "at" else c for c in rows.column_names])
 
 
+def _rows_from_3(name: str, rows: pa.Table) -> pa.Table:
+    if name != "spaces" or "key" in rows.column_names:
+        return rows
+    versions = rows.to_pylist()
+    keys = [
+        row["space"] if row["is_current"] else version_key(row["space"], row["fingerprint"])
+        for row in versions
+    ]
+    waiting = pa.array([False] * len(keys), pa.bool_())
+    return rows.append_column("key", pa.array(keys, pa.string())).append_column(
+        "is_waiting", waiting
+    )
+
+
 MIGRATIONS: Final[dict[int, Migration]] = {
     0: Migration(
         "the column 'at' becomes 'recorded_at'; shards are sealed; logs of old versions are kept",
@@ -71,6 +86,11 @@ MIGRATIONS: Final[dict[int, Migration]] = {
         "clusters get the column 'silhouette', filled by the next run; new tables 'pairs', "
         "'paired', 'centroids' and 'detector_fits'",
         lambda _, rows: rows,
+        lambda footer: footer,
+    ),
+    3: Migration(
+        "'spaces' gets the columns 'key' and 'is_waiting': a new version is filled beside the old",
+        _rows_from_3,
         lambda footer: footer,
     ),
 }

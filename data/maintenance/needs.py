@@ -47,7 +47,7 @@ def gather_needs(lake: Lake, kept: Sequence[Snapshot], young: float) -> Needs:
         for row in lake.read("builds", snapshot=snapshot, columns=["details"]).to_pylist():
             folders.update(_folders_in(json.loads(row["details"] or "null")))
         for row in lake.read("spaces", snapshot=snapshot).to_pylist():
-            if row["is_current"] and row["artefact"]:
+            if row["artefact"]:
                 folders.add(row["artefact"])
     return Needs(frozenset(files), frozenset(folders))
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake.exceptions import DeltaError
 
-from data.catalog import CATALOG_NAME
+from data.catalog import CATALOG_NAME, SpaceRow
 from data.commits import file_names, file_paths
 from data.maintenance.findings import MEND, RUN, Finding, ForgetBuilds, RenewCatalog
 from data.schemas import SCHEMA_VERSION, TABLES
@@ -86,7 +86,7 @@ def check_tables(lake: Lake, snapshot: Snapshot) -> Iterator[Finding]:
             yield Finding(folder, f"{found} rows, the table's log says {rows}", _RESTORE)
 
 
-def check_references(lake: Lake, snapshot: Snapshot, space: SpaceId) -> Iterator[Finding]:
+def check_references(lake: Lake, snapshot: Snapshot, space: SpaceRow) -> Iterator[Finding]:
     """Look whether the reports of a space refer to contents and items that there are.
 
     A report may be older than the items: a content counts that an item points to or that has a
@@ -96,17 +96,17 @@ def check_references(lake: Lake, snapshot: Snapshot, space: SpaceId) -> Iterator
         items = lake.read("items", snapshot=snapshot, columns=["item_id", "content_id"])
     except (pa.ArrowException, OSError):
         return
-    contents = [*items["content_id"].chunks, *_embedded(lake, snapshot, space)]
+    contents = [*items["content_id"].chunks, *_embedded(lake, snapshot, space.id)]
     known = {"item": items["item_id"], "content": pa.chunked_array(contents, pa.string())}
     for table, columns in _REFERENCES.items():
         for column, kind in columns:
-            missing = _missing(lake, snapshot, (table, column, space.name), known[kind])
+            missing = _missing(lake, snapshot, (table, column, space.key), known[kind])
             if missing:
                 yield Finding(
-                    f"{table} of space {space.name}",
+                    f"{table} of space {space.label}",
                     f"{missing} values of {column} name no {kind} that exists",
                     _REBUILD,
-                    ForgetBuilds(space.name),
+                    ForgetBuilds(space.key),
                 )
 
 

@@ -80,7 +80,12 @@ class Encoder(Protocol[Item_contra, Prepared]):
         ...
 
     def encode(self, batch: Sequence[Prepared]) -> Matrix:
-        """Return (len(batch), dim) float32, not normalised."""
+        """Return (len(batch), dim) float32, not normalised.
+
+        Raises:
+            EncodeError: there is an item in it that cannot be encoded. Which one is found out by
+                smaller batches.
+        """
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Encoders by name: what is known before a framework is imported, and one live encoder a process.
 
-A plug-in is a class with the members of `EncoderType` and a class variable `modality`, announced
-by its package under the entry-point group `latentlake.encoders`:
+A plug-in is a class with the members of `EncoderType` and a class variable `modality`, or a
+function from a list of items to a matrix, announced by its package under the entry-point group
+`latentlake.encoders`:
 
     [project.entry-points."latentlake.encoders"]
     my-encoder = "my_package.encoder:MyEncoder"
@@ -11,8 +12,7 @@ Plug-ins come after the built-in encoders and may not replace them.
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module, metadata
 from threading import Lock
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from latentlake.errors import ConfigError, MissingExtraError, UnknownEncoderError
 from models.encoders.adapters.families import FAMILIES, Family
+from models.encoders.adapters.source_code import code_digest
 from models.encoders.base import Encoder, EncoderOptions, EncoderSpec, EncoderType
 from models.encoders.options import (
     EfficientNetLiteOptions,
@@ -29,12 +30,12 @@ from models.encoders.options import (
     Word2VecOptions,
     read_options,
 )
+from models.encoders.plug_ins import origin, plug_ins
 from models.types import Modality
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
-ENTRY_POINT_GROUP: Final = "latentlake.encoders"
 LIVE_ENCODERS: Final = 4
 """How many loaded encoders a process keeps; the least recently used one goes first."""
 
@@ -53,6 +54,7 @@ class LazyEncoder:
         packages: distributions whose version decides the vectors (those with the weights).
         install: what pip is to install where one of them is missing; by default itself.
         reads_queries: whether words can be looked for among its vectors of images.
+        code: a module whose file's content decides the vectors.
     """
 
     name: str
@@ -64,6 +66,7 @@ class LazyEncoder:
     packages: tuple[str, ...] = ()
     install: str = ""
     reads_queries: bool = False
+    code: str = ""
 
     def modality_with(self, options: EncoderOptions) -> Modality:
         """Return what kind of item it takes with these options."""
@@ -74,9 +77,11 @@ class LazyEncoder:
 
         Raises:
             MissingExtraError: a package with weights is not installed.
+            ConfigError: there is no such module as `code`.
         """
-        versions = [f"{package}=={self._version(package)}" for package in self.packages]
-        return " ".join([self.name, f"revision={self.revision}", *versions])
+        states = [f"{package}=={self._version(package)}" for package in self.packages]
+        states += [f"code={code_digest(self.code)[:16]}"] if self.code else []
+        return " ".join([self.name, f"revision={self.revision}", *states])
 
     def load_type(self) -> type[EncoderType]:
         """Import the encoder's class.
@@ -152,7 +157,7 @@ def encoder_names() -> tuple[str, ...]:
     Raises:
         ConfigError: a plug-in takes a name that is taken.
     """
-    return (*sorted(_BUILT_IN), *sorted(_plug_ins()))
+    return (*sorted(_BUILT_IN), *sorted(plug_ins(_BUILT_IN)))
 
 
 def find_encoder(name: str) -> LazyEncoder:
@@ -167,13 +172,13 @@ def find_encoder(name: str) -> LazyEncoder:
     family, _, model = name.partition(":")
     if model and family in FAMILIES:
         return _of_family(name, FAMILIES[family])
-    plug_ins = _plug_ins()
+    announced = plug_ins(_BUILT_IN)
     if name in _BUILT_IN:
         return _BUILT_IN[name]
-    if name in plug_ins:
-        return _describe_plug_in(plug_ins[name])
+    if name in announced:
+        return _describe_plug_in(announced[name])
     families = [f"{one.name}:{model or one.model}" for one in FAMILIES.values()]
-    raise UnknownEncoderError(name, known=[*_BUILT_IN, *plug_ins, *families])
+    raise UnknownEncoderError(name, known=[*_BUILT_IN, *announced, *families])
 
 
 def parse_options(name: str, given: Mapping[str, Any]) -> EncoderOptions:
@@ -216,34 +221,8 @@ def _load(spec: EncoderSpec) -> Encoder[Any, Any]:
     return find_encoder(spec.name).load_type().load(spec)
 
 
-@lru_cache(maxsize=1)
-def _announced(
-    find: Callable[..., Iterable[metadata.EntryPoint]],
-    path: tuple[str, ...],  # noqa: ARG001  part of the key
-) -> tuple[metadata.EntryPoint, ...]:
-    """Read what installed packages announce, once for each `sys.path`: it takes some 20 ms."""
-    return tuple(find(group=ENTRY_POINT_GROUP))
-
-
-def _plug_ins() -> dict[str, metadata.EntryPoint]:
-    """Find the announced plug-ins by name; imports none of them."""
-    found: dict[str, metadata.EntryPoint] = {}
-    for entry in _announced(metadata.entry_points, tuple(sys.path)):
-        if entry.name in _BUILT_IN:
-            raise ConfigError(
-                f"{_origin(entry)} announces an encoder '{entry.name}', which is built in: "
-                "a plug-in needs a name of its own."
-            )
-        if entry.name in found and found[entry.name].value != entry.value:
-            raise ConfigError(
-                f"{_origin(entry)} and {_origin(found[entry.name])} both announce an encoder "
-                f"'{entry.name}': uninstall one of them."
-            )
-        found[entry.name] = entry
-    return found
-
-
 def _of_family(name: str, family: Family) -> LazyEncoder:
+    model = name.partition(":")[2]
     return LazyEncoder(
         name=name,
         target=family.target,
@@ -253,6 +232,7 @@ def _of_family(name: str, family: Family) -> LazyEncoder:
         packages=family.packages,
         install=f"-c constraints.txt -e '.[{family.extra}]'",
         reads_queries=family.reads_queries,
+        code=model.partition(":")[0] if family.name == "python" else "",
     )
 
 
@@ -262,13 +242,19 @@ def _describe_plug_in(entry: metadata.EntryPoint) -> LazyEncoder:
         found = entry.load()
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"{_origin(entry)}: encoder '{entry.name}' does not import: {error}"
+            f"{origin(entry)}: encoder '{entry.name}' does not import: {error}"
         ) from error
+    if callable(found) and not isinstance(found, type):
+        return replace(
+            _of_family(entry.name, FAMILIES["python"]),
+            packages=(entry.dist.name,) if entry.dist is not None else (),
+            code=entry.module,
+        )
     wanted = ("modality", "options_type", "trainable", "load", "train")
     missing = [member for member in wanted if not hasattr(found, member)]
     if missing:
         raise ConfigError(
-            f"{_origin(entry)}: '{entry.value}' is no encoder, it lacks {', '.join(missing)}."
+            f"{origin(entry)}: '{entry.value}' is no encoder, it lacks {', '.join(missing)}."
         )
     return LazyEncoder(
         name=entry.name,
@@ -280,7 +266,3 @@ def _describe_plug_in(entry: metadata.EntryPoint) -> LazyEncoder:
         packages=(entry.dist.name,) if entry.dist is not None else (),
         reads_queries=hasattr(found, "encode_query"),
     )
-
-
-def _origin(entry: metadata.EntryPoint) -> str:
-    return f"plug-in '{entry.dist.name}'" if entry.dist is not None else f"plug-in '{entry.value}'"

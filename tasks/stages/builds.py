@@ -80,7 +80,7 @@ def build_if_changed(
             be brought up to date.
     """
     began = time.monotonic()
-    name = step.space.id.name
+    name = step.space.label
     inputs = json.dumps(
         step.inputs | {"space": step.space.id.fingerprint, "vectors": vectors.digest},
         sort_keys=True,
@@ -93,7 +93,7 @@ def build_if_changed(
         built = work(_extensible(known, step))
         seconds = time.monotonic() - began
         row = {
-            "space": name,
+            "space": step.space.key,
             "stage": step.stage,
             "inputs": digest,
             "fingerprint": step.space.id.fingerprint,
@@ -117,7 +117,7 @@ def last_build(
 ) -> dict[str, Any] | None:
     """Return the row of `builds` for a stage of a space, if it belongs to the same fingerprint."""
     where = (
-        (pc.field("space") == space.id.name)
+        (pc.field("space") == space.key)
         & (pc.field("stage") == stage)
         & (pc.field("fingerprint") == space.id.fingerprint)
     )
@@ -129,6 +129,6 @@ def progress_of(stage: str, space: SpaceRow) -> Callable[[str, float], None]:
     """Return a callback that reports a model's progress as the stage's."""
 
     def report(step: str, fraction: float) -> None:
-        report_progress(f"{stage} {space.id.name}: {step}", round(100 * fraction), 100, "%")
+        report_progress(f"{stage} {space.label}: {step}", round(100 * fraction), 100, "%")
 
     return report

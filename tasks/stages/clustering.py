@@ -61,8 +61,8 @@ def cluster_contents(
     lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors, run_id: str
 ) -> StageReceipt:
     """Assign new contents to the stored centroids, or fit them anew with a reason."""
-    name, seed = space.id.name, settings.run.seed
-    wanted = settings.space(name).clusters
+    name, seed = space.key, settings.run.seed
+    wanted = settings.space(space.id.name).clusters
     step = BuildStep("clusters", space, {"clusters": wanted, "seed": seed, "revision": _REVISION})
 
     def work(last: Details | None) -> Built:
@@ -100,7 +100,7 @@ def _assigned(
     fitted_rows, rows = details["fitted_rows"], vectors.rows
     if max(fitted_rows, rows) > MOST_GROWTH * min(fitted_rows, rows):
         return f"fitted: {rows:,} rows, {fitted_rows:,} at the last fit"
-    here = pc.field("space") == space.id.name
+    here = pc.field("space") == space.key
     stored = lake.read("centroids", where=here).sort_by("cluster_id")
     summary = lake.read("cluster_summary", where=here).sort_by("cluster_id")
     if stored.num_rows == 0 or stored.num_rows != summary.num_rows:

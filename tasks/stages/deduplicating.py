@@ -43,10 +43,9 @@ def find_duplicates(
     lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors, run_id: str
 ) -> StageReceipt:
     """Recompute the report if the items, the vectors or the settings have changed."""
-    name = space.id.name
-    configured = settings.space(name).duplicates
+    name, configured = space.key, settings.space(space.id.name).duplicates
     threshold = _threshold(settings, space)
-    ranked = _ranked_items(lake, settings.space(name).sources, configured.keep)
+    ranked = _ranked_items(lake, settings.space(space.id.name).sources, configured.keep)
     inputs = {
         "threshold": threshold,
         "keep": configured.keep,

@@ -21,7 +21,7 @@ from data.shards import (
     write_shard,
 )
 from data.undo import whole_or_undone
-from latentlake.errors import BadInputError, EncodeError
+from latentlake.errors import BadInputError, EncodeError, SpaceMismatchError
 from latentlake.progress import report_progress
 from tasks.stages.budget import budget_of
 from tasks.stages.contents import ContentGoneError, ContentReader, item_of
@@ -53,13 +53,13 @@ def encode_group(
     """
     folder = lake.store.address(space.id.folder)
     reader = ContentReader(settings)
-    progress = _Progress(f"embed {space.id.name}", group.rows)
+    progress = _Progress(f"embed {space.label}", group.rows)
     receipts = []
     for at, name in enumerate(group.shards, group.first):
         receipt = finished_shard(f"{folder}/{name}", space.id)
         if receipt is None:
             refs = planned_refs(lake, group.plan, at)
-            encoder = live_encoder(lake, settings, space)
+            encoder = _own_encoder(lake, settings, space)
             encoded = _encode(encoder, settings, reader.payloads(refs), len(refs), progress)
             if not encoded.taken:
                 continue
@@ -78,6 +78,20 @@ def encode_group(
     return tuple(receipts)
 
 
+def _own_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any, Any]:
+    """Return the encoder that made the version.
+
+    Raises:
+        SpaceMismatchError: its weights or code have changed since.
+    """
+    encoder = live_encoder(lake, settings, space)
+    if encoder.fingerprint != space.id.fingerprint:
+        raise SpaceMismatchError(
+            space.id.name, space.id.fingerprint, encoder.fingerprint, "the version in the lake"
+        )
+    return encoder
+
+
 def commit_embedding(
     lake: Lake, space: SpaceRow, plan: EmbedPlan, receipts: Iterable[ShardReceipt], run_id: str
 ) -> StageReceipt:
@@ -86,7 +100,7 @@ def commit_embedding(
     receipts = tuple(receipts)
     rejected = [bad for receipt in receipts for bad in receipt.rejected]
     # Half of it would change the next plan, and with it every shard's name.
-    with whole_or_undone(lake, f"embed {space.id.name}") if receipts else nullcontext():
+    with whole_or_undone(lake, f"embed {space.label}") if receipts else nullcontext():
         settled = settle_refusals(lake, space, rejected, run_id)
         fresh = register_shards(lake, space.id, receipts, run_id)
     # Where all were rejected the quarantine knows, and no table names the file.
@@ -108,7 +122,7 @@ def commit_embedding(
         notes.append(f"{cut} were longer than the encoder takes, and were cut")
     seconds = time.monotonic() - began
     changed = bool(fresh) or settled
-    return StageReceipt("embed", space.id.name, changed, counts, seconds, tuple(notes))
+    return StageReceipt("embed", space.label, changed, counts, seconds, tuple(notes))
 
 
 @dataclass(slots=True)
@@ -153,7 +167,15 @@ def _encode(
     rejected: list[Rejected] = []
     vectors = np.empty((planned, encoder.dim), np.float32)
     cut_before: int = getattr(encoder, "truncated", 0)
-    batch: list[Any] = []
+    batch: list[tuple[str, Any]] = []
+
+    def encode() -> None:
+        encoded, rows, refused = _encode_batch(encoder, batch)
+        vectors[len(ids) : len(ids) + len(encoded)] = rows
+        ids.extend(encoded)
+        rejected.extend(refused)
+        batch.clear()
+
     for ref, prepared in _prepared(encoder, settings, payloads, 4 * size):
         progress.advance()
         if isinstance(prepared, ContentGoneError):
@@ -161,19 +183,41 @@ def _encode(
             continue
         taken.append(ref.content_id)
         if isinstance(prepared, BadInputError):
-            stage = "encode" if isinstance(prepared, EncodeError) else "decode"
-            error = type(prepared).__name__
-            rejected.append(Rejected(ref.content_id, stage, error, str(prepared)))
+            rejected.append(_rejected(ref.content_id, prepared))
             continue
-        ids.append(ref.content_id)
-        batch.append(prepared)
+        batch.append((ref.content_id, prepared))
         if len(batch) == size:
-            vectors[len(ids) - size : len(ids)] = encoder.encode(batch)
-            batch = []
+            encode()
     if batch:
-        vectors[len(ids) - len(batch) : len(ids)] = encoder.encode(batch)
+        encode()
     cut = getattr(encoder, "truncated", 0) - cut_before
     return _Encoded(ids, taken, vectors[: len(ids)], rejected, cut)
+
+
+def _encode_batch(
+    encoder: Encoder[Any, Any], batch: list[tuple[str, Any]]
+) -> tuple[list[str], Matrix, list[Rejected]]:
+    """Encode a batch of contents; one that the encoder refuses does not take others with it.
+
+    A batch that fails is halved until the ones at fault are alone.
+
+    Returns:
+        The contents that have a vector, their vectors, and the others.
+    """
+    ids = [content for content, _ in batch]
+    try:
+        return ids, encoder.encode([prepared for _, prepared in batch]), []
+    except EncodeError as error:
+        if len(batch) == 1:
+            return [], np.empty((0, encoder.dim), np.float32), [_rejected(ids[0], error)]
+    half = len(batch) // 2
+    first, second = (_encode_batch(encoder, part) for part in (batch[:half], batch[half:]))
+    return first[0] + second[0], np.concatenate([first[1], second[1]]), first[2] + second[2]
+
+
+def _rejected(content: str, error: BadInputError) -> Rejected:
+    stage = "encode" if isinstance(error, EncodeError) else "decode"
+    return Rejected(content, stage, type(error).__name__, str(error))
 
 
 def _prepared(

@@ -26,7 +26,6 @@ from tasks.stages.neighbours import stored_graph
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from data.lake import Lake
-    from data.shards import SpaceId
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
     from models.analysis.detectors import Scores
@@ -66,13 +65,13 @@ def flag_anomalies(
     lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors, run_id: str
 ) -> StageReceipt:
     """Score what is new and rank everything, if vectors or graph have changed."""
-    name, metric = space.id.name, Metric(space.id.metric)
-    inputs = {"k": settings.space(name).neighbours, "revision": _REVISION}
+    name, metric = space.key, Metric(space.id.metric)
+    inputs = {"k": settings.space(space.id.name).neighbours, "revision": _REVISION}
     step = BuildStep("anomalies", space, inputs)
 
     def work(last: Details | None) -> Built:
         graph = stored_graph(lake, space, vectors)
-        scored = _carried(lake, space.id, vectors, last)
+        scored = _carried(lake, space, vectors, last)
         if isinstance(scored, str):
             fit = MahalanobisFit.of(vectors, metric)
             scores = _rounded(fit.scores(vectors))
@@ -97,12 +96,12 @@ def flag_anomalies(
 
 
 def _carried(
-    lake: Lake, space: SpaceId, vectors: ShardVectors, details: Details | None
+    lake: Lake, space: SpaceRow, vectors: ShardVectors, details: Details | None
 ) -> _Scored | str:
     """Score new contents by the stored fit; or say why there has to be a new one."""
     if details is None:
         return "fitted: the first of these settings"
-    here = pc.field("space") == space.name
+    here = pc.field("space") == space.key
     stored = lake.read("anomalies", where=here, columns=["content_id", "mahalanobis"])
     rows = rows_among(stored["content_id"], vectors.content_ids)
     alive = rows != NO_ROW
@@ -112,7 +111,7 @@ def _carried(
     changes = details["changes_since"] + fresh.size + int((~alive).sum())
     if changes > MOST_CHANGES * details["fitted_rows"]:
         return f"fitted: {changes:,} contents came or went since {details['fitted_rows']:,}"
-    fit = _stored_fit(lake, space.name, Metric(space.metric))
+    fit = _stored_fit(lake, space.key, Metric(space.id.metric))
     if fit is None:
         return "fitted: the last fit was not there"
     scores = np.empty(vectors.rows, np.float64)

@@ -55,7 +55,7 @@ def index_space(lake: Lake, settings: Settings, name: str, run_id: str) -> Stage
     """Build a new index version if the space's vectors or the index's settings have changed."""
     space = require_space(lake, settings, name)
     vectors = space_vectors(lake, settings, space)
-    target = settings.space(name).target_recall
+    target = settings.space(space.id.name).target_recall
     inputs = {"target_recall": target, "seed": settings.run.seed, "revision": _REVISION}
 
     step = BuildStep("index", space, inputs)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from data.catalog import current_spaces
+from data.catalog import space_versions
 from data.maintenance.compacting import compact_space, compact_tables
 from data.maintenance.mending import mend
 from data.maintenance.migrating import migrate_tables, plan_migration
@@ -145,11 +145,11 @@ def _compacted(
 ) -> Iterator[StageReceipt]:
     rows = options.shard_rows or settings.run.shard_rows
     used = _used_contents(lake) if options.drop_unused else None
-    for name, space in current_spaces(lake).items():
+    for space in space_versions(lake):
         began = time.monotonic()
         done = compact_space(lake, space.id, rows, run_id, used)
         seconds = time.monotonic() - began
-        yield StageReceipt("compact", name, bool(done.removed), asdict(done), seconds)
+        yield StageReceipt("compact", space.label, bool(done.removed), asdict(done), seconds)
     began = time.monotonic()
     lost = compact_tables(lake, run_id)
     yield StageReceipt("compact", "tables", bool(lost), lost, time.monotonic() - began)

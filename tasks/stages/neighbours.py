@@ -46,7 +46,7 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
     """Bring the space's neighbour graph up to date, if its vectors or k have changed."""
     space = require_space(lake, settings, name)
     vectors = space_vectors(lake, settings, space)
-    k, options = settings.space(name).neighbours, GraphOptions(seed=settings.run.seed)
+    k, options = settings.space(space.id.name).neighbours, GraphOptions(seed=settings.run.seed)
     step = BuildStep("graph", space, {"k": k, "seed": options.seed})
 
     def work(last: Details | None) -> Built:
@@ -59,7 +59,7 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
             )
             measured = _measurement(graph.recall, vectors.rows) if graph.recall else None
             made = _Made(graph, vectors.rows, made, measured)
-        lake.replace_space("neighbours", name, _rows(name, vectors, made.graph), run_id)
+        lake.replace_space("neighbours", space.key, _rows(space.key, vectors, made.graph), run_id)
         exact = made.measured is None
         details = {"k": k, "exact": exact, "update": made.update, "measured": made.measured}
         note = "exact" if made.measured is None else f"recall@{k} {made.measured['mean']:.3f}"
@@ -141,7 +141,7 @@ def stored_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> Neighbou
         SpaceMismatchError: the graph is that of another model's vectors.
         LakeError: the graph is missing, or of other contents.
     """
-    here = (pc.field("space") == space.id.name) & (pc.field("stage") == "graph")
+    here = (pc.field("space") == space.key) & (pc.field("stage") == "graph")
     for built in lake.read("builds", where=here, columns=["fingerprint"])["fingerprint"]:
         if built.as_py() != space.id.fingerprint:
             raise SpaceMismatchError(
@@ -150,7 +150,7 @@ def stored_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> Neighbou
     old = _old_graph(lake, space, vectors, None)
     if old.fresh.size or old.torn.size:
         raise LakeError(
-            f"space '{space.id.name}': the neighbour graph is not of these vectors. "
+            f"space '{space.label}': the neighbour graph is not of these vectors. "
             "'latentlake graph' renews it."
         )
     return NeighbourGraph(old.lists.rows, old.lists.similarities, old.metric, None)
@@ -158,7 +158,7 @@ def stored_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> Neighbou
 
 def _old_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int | None) -> OldGraph:
     """Read the stored lists in the row order of these vectors, k wide (by default as they are)."""
-    batches = list(read_numbered(lake, "neighbours", space.id.name, "neighbours"))
+    batches = list(read_numbered(lake, "neighbours", space.key, "neighbours"))
     counts = [np.asarray(pc.list_value_length(batch["neighbours"])) for batch in batches]
     if k is None:
         k = max((int(each.max(initial=0)) for each in counts), default=0)

@@ -44,7 +44,7 @@ def pair_contents(
     Only contents that were not there last time are searched for: the table `paired` knows which
     those are. A pair of a content that has gone goes with it. Without a threshold there are none.
     """
-    name = space.id.name
+    name = space.key
     step = BuildStep("pairs", space, {"threshold": threshold, "revision": _REVISION})
 
     def work(last: Details | None) -> Built:

@@ -27,8 +27,16 @@ def refused_contents(work: Workspace, lake: Lake, space: SpaceRow) -> str:
     work.view_table(lake, "quarantine")
     return (
         "SELECT content_id FROM quarantine "
-        f"WHERE space = {quoted(space.id.name)} AND code = {quoted(_code(space))}"
+        f"WHERE space = {quoted(space.key)} AND code = {quoted(_code(space))}"
     )
+
+
+def refused_ids(lake: Lake, space: SpaceRow) -> pa.Array:
+    """Return the contents that this very encoder has refused before."""
+    here = (pc.field("space") == space.key) & (pc.field("code") == _code(space))
+    return lake.read("quarantine", where=here, columns=["content_id"])[
+        "content_id"
+    ].combine_chunks()
 
 
 def settle_refusals(lake: Lake, space: SpaceRow, rejected: Iterable[Rejected], run_id: str) -> bool:
@@ -41,7 +49,7 @@ def settle_refusals(lake: Lake, space: SpaceRow, rejected: Iterable[Rejected], r
         Whether anything was committed.
     """
     reasons = {bad.content_id: bad for bad in rejected}
-    old = lake.read("quarantine", where=pc.field("space") == space.id.name)
+    old = lake.read("quarantine", where=pc.field("space") == space.key)
     if not reasons and not old.num_rows:
         return False
     known = pa.chunked_array([old["content_id"], pa.array(list(reasons), pa.string())], pa.string())
@@ -74,8 +82,8 @@ def settle_refusals(lake: Lake, space: SpaceRow, rejected: Iterable[Rejected], r
 
 def _row(item: dict[str, Any], bad: Rejected, space: SpaceRow, run_id: str) -> dict[str, Any]:
     return item | {
-        "quarantine_id": quarantine_id(item["source"], item["uri"], space.id.name),
-        "space": space.id.name,
+        "quarantine_id": quarantine_id(item["source"], item["uri"], space.key),
+        "space": space.key,
         "stage": bad.stage,
         "error": bad.error,
         "message": bad.message,

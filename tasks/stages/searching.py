@@ -19,7 +19,7 @@ from data.catalog import SpaceRow, connect
 from data.images import decode_image
 from data.shards import shard_paths
 from data.vectors import open_vectors, vectors_of
-from latentlake.errors import BadInputError, QueryError, SpaceMismatchError
+from latentlake.errors import BadInputError, QueryError
 from models.indexes.exact import exact_search
 from models.types import Matrix, Metric
 from tasks.stages.choosing import space_to_search
@@ -178,10 +178,6 @@ class _Search:
     def _encoded(self, query: SearchQuery, space: SpaceRow) -> Matrix:
         """Encode the query, (1, dim) float32, with the very model that made the space."""
         encoder = live_encoder(self.lake, self.settings, space)
-        if encoder.fingerprint != space.id.fingerprint:
-            raise SpaceMismatchError(
-                space.id.name, space.id.fingerprint, encoder.fingerprint, "the lake's space"
-            )
         try:
             if query.text is not None and space.modality == "image":
                 words: Matrix = cast("ReadsQueries", encoder).encode_query(query.text)

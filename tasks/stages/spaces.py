@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.catalog import SpaceRow, current_spaces
+from data.catalog import SpaceRow, current_spaces, space_versions, version_key
 from data.content import content_id
 from data.lake import Lake, Snapshot, table_of
 from data.shards import shard_paths
 from data.stores.copies import cache_folder
 from data.vectors import ShardVectors, open_vectors
+from data.version_names import named_version
 from latentlake.errors import (
     BadInputError,
     ConfigError,
@@ -52,22 +53,40 @@ def canonical_options(space: SpaceSettings) -> str:
 
 
 def find_space(lake: Lake, settings: Settings, name: str) -> SpaceRow | None:
-    """Return the lake's space for a configured name, if encoder, options and code still fit.
+    """Return the version of a configured space that encoder, options and code fit, if one does.
 
-    Neither the encoder's library nor its weights are loaded, so a run without news stays cheap.
+    The current version goes first, then the waiting one, then the youngest. Neither the encoder's
+    library nor its weights are loaded, so a run without news stays cheap.
     """
-    configured = settings.space(name)
-    found = current_spaces(lake).get(name)
-    if found is None or found.encoder != configured.encoder:
-        return None
-    fits = found.options == canonical_options(configured)
-    return found if fits and found.recipe == _recipe(settings, configured) else None
+    versions = space_versions(lake, name)
+    return next((space for space in versions if fits(settings, space)), None)
+
+
+def fits(settings: Settings, space: SpaceRow) -> bool:
+    """Tell whether a version is what the configuration asks for: encoder, options and code."""
+    configured = settings.space(space.id.name)
+    return (
+        space.encoder == configured.encoder
+        and space.options == canonical_options(configured)
+        and space.recipe == _recipe(settings, configured)
+    )
+
+
+def is_reproducible(settings: Settings, space: SpaceRow) -> bool:
+    """Tell whether code and weights are still those that a version was made with."""
+    made = {"encoder": space.encoder, "options": json.loads(space.options)}
+    try:
+        return space.recipe == _recipe(
+            settings, settings.space(space.id.name).model_copy(update=made)
+        )
+    except ConfigError:  # its plug-in or its weights are no longer installed
+        return False
 
 
 def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceRow:
     """Load the space's encoder, training it first where it must be, and record the space.
 
-    A space of another fingerprint stays in the lake, beside this one, and is no longer current.
+    Beside a current version that has vectors the new one waits, until it is promoted.
 
     Raises:
         ConfigError: the encoder's modality is not that of the space's sources.
@@ -84,7 +103,7 @@ def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceR
     options = canonical_options(configured)
     artefact = _train(lake, settings, name) if entry.trainable else None
     encoder = load_encoder(_spec(lake, settings, configured.encoder, options, artefact))
-    row = {
+    row = _placed(lake, name, encoder.fingerprint) | {
         "space": name,
         "fingerprint": encoder.fingerprint,
         "encoder": configured.encoder,
@@ -95,26 +114,39 @@ def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceR
         "metric": str(encoder.metric),
         "artefact": artefact,
         "details": json.dumps(encoder.describe(), sort_keys=True),
-        "is_current": True,
         "run_id": run_id,
         "recorded_at": datetime.now(UTC),
     }
+    same = pc.field("fingerprint") == encoder.fingerprint
     others = [
-        old | {"is_current": False}
-        for old in lake.read("spaces", where=pc.field("space") == name).to_pylist()
-        if old["fingerprint"] != encoder.fingerprint
+        old | {"is_current": bool(old["is_current"]) and not row["is_current"], "is_waiting": False}
+        for old in lake.read("spaces", where=(pc.field("space") == name) & ~same).to_pylist()
     ]
     lake.upsert("spaces", table_of("spaces", [row, *others]), run_id)
-    return current_spaces(lake)[name]
+    return named_version(space_versions(lake), f"{name}@{encoder.fingerprint}")
+
+
+def _placed(lake: Lake, name: str, fingerprint: str) -> dict[str, Any]:
+    """Return where a version is filed, and whether readers see it at once."""
+    versions = space_versions(lake, name)
+    known = next((space for space in versions if space.id.fingerprint == fingerprint), None)
+    fresh = version_key(name, fingerprint) if versions else name
+    current = next((space for space in versions if space.is_current), None)
+    # A version without vectors, as a killed run leaves it, is nothing to go on reading.
+    is_current = current in (None, known) or not shard_paths(lake, current.id)
+    key = known.key if known else fresh
+    return {"key": key, "is_current": is_current, "is_waiting": not is_current}
 
 
 def require_space(lake: Lake, settings: Settings, name: str) -> SpaceRow:
-    """Return the lake's space that fits the configuration.
+    """Return the lake's space that fits the configuration, or the very version that is named.
 
     Raises:
         SpaceMismatchError: the lake's space of this name was made by another encoder or version.
         QueryError: there is no space of this name yet.
     """
+    if "@" in name:
+        return named_version(space_versions(lake), name)
     found = find_space(lake, settings, name)
     if found is None:
         held = known_space(lake, name)
@@ -124,18 +156,8 @@ def require_space(lake: Lake, settings: Settings, name: str) -> SpaceRow:
     return found
 
 
-def embedded_spaces(lake: Lake, settings: Settings, chosen: tuple[str, ...]) -> list[str]:
-    """Return the chosen spaces (by default all) that have vectors to work on."""
-    names = [settings.space(name).name for name in chosen] or [s.name for s in settings.spaces]
-    return [
-        name
-        for name in names
-        if (space := find_space(lake, settings, name)) and shard_paths(lake, space.id)
-    ]
-
-
 def retrain_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceRow:
-    """Train a space's encoder anew on the present corpus; the old space stays beside the new one.
+    """Train a space's encoder anew on the present corpus; the old version stays beside the new.
 
     Raises:
         ConfigError: the space's encoder comes trained.
@@ -149,8 +171,17 @@ def retrain_space(lake: Lake, settings: Settings, name: str, run_id: str) -> Spa
 
 
 def live_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any, Any]:
-    """Return the space's encoder, loaded once a process."""
-    return load_encoder(_spec(lake, settings, space.encoder, space.options, space.artefact))
+    """Return the space's encoder, loaded once a process.
+
+    Raises:
+        SpaceMismatchError: it is another model than the one that made the space.
+    """
+    encoder = load_encoder(_spec(lake, settings, space.encoder, space.options, space.artefact))
+    if encoder.fingerprint != space.id.fingerprint:
+        raise SpaceMismatchError(
+            space.id.name, space.id.fingerprint, encoder.fingerprint, "the lake's space"
+        )
+    return encoder
 
 
 def known_space(lake: Lake, name: str, snapshot: Snapshot | None = None) -> SpaceRow:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake.exceptions import DeltaError
 
-from data.catalog import current_spaces
+from data.catalog import space_versions
 from data.maintenance.findings import MEND, RUN, Finding, ForgetBuilds
 from data.maintenance.shard_checks import check_shards
 from data.maintenance.table_checks import (
@@ -54,14 +54,14 @@ def verify_lake(lake: Lake, snapshot: Snapshot | None = None) -> Iterator[Findin
     yield from check_snapshots(lake)
     yield from check_tables(lake, seen)
     try:
-        spaces = current_spaces(lake, seen)
+        spaces = space_versions(lake, snapshot=seen)
     except (pa.ArrowException, DeltaError, OSError) as error:
         yield Finding("spaces", f"cannot be read: {error}", "'latentlake restore NUMBER'.")
         return
-    for space in spaces.values():
+    for space in spaces:
         shards = list(check_shards(lake, space.id, seen))
         yield from shards
-        yield from check_references(lake, seen, space.id)
+        yield from check_references(lake, seen, space)
         yield from check_index(lake, space, seen, whole_shards=not shards)
     yield from check_catalog(lake, last)
 
@@ -122,4 +122,4 @@ def _check_rows(
 
 
 def _wrong(subject: str, space: SpaceRow, problem: str) -> Finding:
-    return Finding(subject, problem, _REBUILD, ForgetBuilds(space.id.name))
+    return Finding(subject, problem, _REBUILD, ForgetBuilds(space.key))

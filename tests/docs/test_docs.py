@@ -318,6 +318,22 @@ def test_the_example_encoder_works(
     assert [value for (value,) in sums] == pytest.approx([1.0] * 10, abs=1e-5)
 
 
+def test_the_example_function_works(
+    tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (module,) = blocks("how-to/bring-a-model.md", "python")
+    (space,) = [text for text in blocks("how-to/bring-a-model.md", "toml") if "python:" in text]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "my_model.py").write_text(module, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path / "mine"))
+    made = make_project(tmp_path, samples, CONFIG.partition("[[spaces]]")[0] + space)
+    del sys.modules["my_model"]
+    with connect(made.lake) as connection:
+        rows = connection.sql("SELECT vector::FLOAT[] FROM embeddings_looks").fetchall()
+    assert len(rows) == 10
+    assert all(0 <= value <= 255 for (row,) in rows for value in row)
+
+
 # Links.
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from data.catalog import connect, current_spaces
+from data.catalog import connect, current_spaces, space_versions
 from data.leftovers import LEFTOVERS
 from data.schemas import TABLES
 from data.shards import shard_paths
@@ -69,6 +70,13 @@ def change_sources(project: Project) -> None:
     photos = project.folder / "photos"
     (photos / "twin.jpg").rename(photos / "moved.jpg")
     shutil.copy2(next((SAMPLES / "photos" / "hat").iterdir()), photos / "wreck.jpg")
+
+
+def change_model(project: Project, dim: int) -> None:
+    """Configure another version of the space."""
+    path = project.folder / "latentlake.toml"
+    changed = re.sub(r"dim = \d+", f"dim = {dim}", path.read_text("utf-8"))
+    path.write_text(changed, "utf-8")
 
 
 def run_whole(project: Project) -> RunSummary:
@@ -134,7 +142,7 @@ def orphans(lake: Lake) -> list[str]:
     }
     named = {
         f"{space.id.folder}/{path.rpartition('/')[2]}"
-        for space in current_spaces(lake).values()
+        for space in space_versions(lake)
         for path in shard_paths(lake, space.id)
     }
     found |= {name for name in held if _is_shard(name)} - named

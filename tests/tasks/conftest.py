@@ -20,13 +20,15 @@ from tasks.stages.indexing import index_space
 from tasks.stages.ingesting import ingest_source
 from tasks.stages.neighbours import link_neighbours
 from tasks.stages.planning import EmbedPlan, plan_embedding
+from tasks.stages.promoting import promote_ready
 from tasks.stages.reporting import report_space
 from tasks.stages.runs import RunSummary, begin_run, finish_run
-from tasks.stages.spaces import find_space, make_space
+from tasks.stages.versions import embedded_spaces, prepare_versions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from data.catalog import SpaceRow
     from tasks.stages.receipts import StageReceipt
 
 CONFIG = """
@@ -73,7 +75,11 @@ class Project:
 
     def embed(self, space: str, run_id: str = "run") -> tuple[EmbedPlan, StageReceipt]:
         lake, settings = self.lake, self.settings
-        row = find_space(lake, settings, space) or make_space(lake, settings, space, run_id)
+        row = prepare_versions(lake, settings, space, run_id)[0]
+        return self.fill(row, run_id)
+
+    def fill(self, row: SpaceRow, run_id: str) -> tuple[EmbedPlan, StageReceipt]:
+        lake, settings = self.lake, self.settings
         plan = plan_embedding(lake, settings, row)
         receipts = [r for group in plan.groups for r in encode_group(lake, settings, row, group)]
         return plan, commit_embedding(lake, row, plan, receipts, run_id)
@@ -84,13 +90,15 @@ class Project:
         run = begin_run(lake, "pipeline")
         receipts = [self.ingest(source.name, run.run_id) for source in settings.sources]
         for space in settings.spaces:
-            receipts.append(self.embed(space.name, run.run_id)[1])
-            receipts.append(index_space(lake, settings, space.name, run.run_id))
-            receipts.append(link_neighbours(lake, settings, space.name, run.run_id))
+            versions = prepare_versions(lake, settings, space.name, run.run_id)
+            receipts += [self.fill(version, run.run_id)[1] for version in versions]
+        for name in embedded_spaces(lake, settings, ()):
+            receipts.append(index_space(lake, settings, name, run.run_id))
+            receipts.append(link_neighbours(lake, settings, name, run.run_id))
             receipts += [
-                report_space(lake, settings, space.name, report, run.run_id)
-                for report in ALL_REPORTS
+                report_space(lake, settings, name, report, run.run_id) for report in ALL_REPORTS
             ]
+        receipts += promote_ready(lake, settings, run.run_id)
         return finish_run(lake, settings, run, receipts)
 
     def write_notes(self, notes: dict[str, str]) -> None:

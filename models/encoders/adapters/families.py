@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from models.encoders.adapters.options import OpenClipOptions, TimmOptions, TorchvisionOptions
+from models.encoders.adapters.options import (
+    CallableOptions,
+    OpenClipOptions,
+    TimmOptions,
+    TorchvisionOptions,
+)
 from models.types import Modality
 
 if TYPE_CHECKING:
@@ -76,6 +81,13 @@ FAMILIES: Final[Mapping[str, Family]] = {
             package="open_clip_torch",
             extra="open-clip",
             reads_queries=True,
+        ),
+        Family(
+            name="python",
+            model="<module>:<function>",
+            target="models.encoders.adapters.callables:CallableEncoder",
+            modality=None,
+            options_type=CallableOptions,
         ),
     )
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import PositiveInt
+
 from models.encoders.base import EncoderOptions
 
 
@@ -51,3 +53,24 @@ class OpenClipOptions(GivenNetworkOptions):
     """
 
     pretrained: str | None = None
+
+
+class CallableOptions(EncoderOptions):
+    """Options of `python:<module>:<function>`, and of a function that a package announces.
+
+    Attributes:
+        modality: what the function takes a list of.
+        form: pictures as PIL images, or as (height, width, 3) uint8 arrays.
+        dim: how many numbers it must return for an item; by default as many as it does.
+        metric: how nearness is measured.
+        version: a name for the function's present state, in place of a digest of its module's
+            file: as long as it stays, vectors are taken to stay.
+        batch_size: the most items in one call.
+    """
+
+    modality: Literal["image", "text"]
+    form: Literal["pil", "array"] = "pil"
+    dim: PositiveInt | None = None
+    metric: Literal["cosine", "inner_product", "l2"] = "cosine"
+    version: str | None = None
+    batch_size: PositiveInt = 32

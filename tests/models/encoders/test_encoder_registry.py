@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from latentlake.errors import ConfigError, MissingExtraError, UnknownEncoderError
-from models.encoders import registry
+from models.encoders import plug_ins
 from models.encoders.base import Encoder, EncoderOptions, EncoderSpec
 from models.encoders.options import options_from_json, options_json
 from models.encoders.registry import (
@@ -89,7 +89,7 @@ def announce(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
     def patch(**names: str) -> None:
         entries = [
-            metadata.EntryPoint(name, f"length_plug_in:{value}", registry.ENTRY_POINT_GROUP)
+            metadata.EntryPoint(name, f"length_plug_in:{value}", plug_ins.ENTRY_POINT_GROUP)
             for name, value in names.items()
         ]
         monkeypatch.setattr(metadata, "entry_points", lambda *, group: entries if group else [])
@@ -203,7 +203,7 @@ def test_a_plug_in_may_not_replace_a_built_in(announce: Callable[..., None]) -> 
 
 def test_two_plug_ins_may_not_share_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = [
-        metadata.EntryPoint("twin", f"{module}:X", registry.ENTRY_POINT_GROUP)
+        metadata.EntryPoint("twin", f"{module}:X", plug_ins.ENTRY_POINT_GROUP)
         for module in ("one", "two")
     ]
     monkeypatch.setattr(metadata, "entry_points", lambda *, group: entries if group else [])

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from data.catalog import connect
+from data.catalog import connect, space_versions
+from data.lake import table_of
 from data.shards import shard_paths
-from latentlake.errors import SpaceMismatchError
+from latentlake.errors import LakeError, SpaceMismatchError
 from tasks.stages.indexing import index_space
 from tasks.stages.reporting import report_space
 from tasks.stages.searching import SearchQuery, search
@@ -160,7 +161,12 @@ def test_another_encoder_version_makes_a_space_beside_the_old_one(project: Proje
     with pytest.raises(SpaceMismatchError, match=old.id.fingerprint):
         index_space(project.lake, project.settings, "words", "run")
     project.embed("words")
-    new = words(project)
+    with pytest.raises(LakeError, match="neighbour graph is not of these vectors"):
+        report_space(project.lake, project.settings, "words", "anomalies", "run")
+    # A graph of the old version's under the new one's key is refused, and the refusal names both.
+    new = next(v for v in space_versions(project.lake, "words") if v.is_waiting)
+    (graph,) = (r for r in project.lake.read("builds").to_pylist() if r["stage"] == "graph")
+    project.lake.upsert("builds", table_of("builds", [graph | {"space": new.key}]), "run")
     with pytest.raises(SpaceMismatchError) as mixed:
         report_space(project.lake, project.settings, "words", "anomalies", "run")
     assert f"graph has fingerprint {old.id.fingerprint}" in str(mixed.value)
@@ -172,7 +178,8 @@ def test_another_encoder_version_makes_a_space_beside_the_old_one(project: Proje
     # The new space's index under the old one's name is refused, and the refusal names both.
     lake = project.lake
     builds = lake.read("builds").to_pylist()
-    index = next(row for row in builds if row["stage"] == "index")
+    here = (row for row in builds if row["space"] == new.key)
+    index = next(row for row in here if row["stage"] == "index")
     folder = lake.root / json.loads(index["details"])["path"]
     other = next(
         path

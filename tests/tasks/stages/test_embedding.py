@@ -19,6 +19,7 @@ from tasks.stages.spaces import (
     retrain_space,
     space_vectors,
 )
+from tasks.stages.versions import versions_at_work
 
 if TYPE_CHECKING:
     from models.types import Matrix
@@ -137,7 +138,8 @@ def test_another_option_makes_another_space_beside_the_old(project: Project) -> 
     project.embed("words")
     assert {len(vector) for vector in vectors(project).values()} == {8}
     rows = project.lake.read("spaces").to_pylist()
-    assert sorted((row["dim"], row["is_current"]) for row in rows) == [(8, True), (16, False)]
+    states = sorted((row["dim"], row["is_current"], row["is_waiting"]) for row in rows)
+    assert states == [(8, False, True), (16, True, False)]
     assert len({row["fingerprint"] for row in rows}) == 2
 
 
@@ -175,7 +177,7 @@ def test_a_refused_item_leaves_the_quarantine_when_it_goes_or_is_mended(
     assert project.lake.read("quarantine").num_rows == 0
 
 
-def test_retraining_makes_a_new_current_space(project: Project) -> None:
+def test_retraining_makes_a_version_that_waits(project: Project) -> None:
     project.ingest("notes")
     project.embed("words")
     notes = project.read_notes()
@@ -185,7 +187,9 @@ def test_retraining_makes_a_new_current_space(project: Project) -> None:
     after = retrain_space(project.lake, project.settings, "words", "r2")
     assert before is not None
     assert after.id.fingerprint != before.id.fingerprint
-    assert find_space(project.lake, project.settings, "words") == after
+    assert (after.is_current, after.is_waiting) == (False, True)
+    assert find_space(project.lake, project.settings, "words") == before
+    assert versions_at_work(project.lake, project.settings, "words") == [after]
 
 
 def test_the_run_tells_how_many_texts_were_cut(project: Project) -> None:

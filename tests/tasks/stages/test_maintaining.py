@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from data.catalog import CATALOG_NAME, connect, write_catalog
+from data.catalog import CATALOG_NAME, connect, space_versions, write_catalog
 from data.commits import retrying_commit
 from data.lake import table_of
 from data.locking import sole_writer
@@ -405,7 +405,7 @@ def test_a_lake_of_version_0_is_migrated(built: Project) -> None:
     age(built)
     with pytest.raises(SchemaVersionError, match="latentlake migrate"):
         built.lake.snapshot()
-    with pytest.raises(SchemaVersionError, match="version 0, this code reads 3"):
+    with pytest.raises(SchemaVersionError, match="version 0, this code reads 4"):
         begin_run(built.lake, "pipeline")
     with pytest.raises(SchemaVersionError, match="latentlake migrate"):
         built.lake.upsert("runs", table_of("runs", [{"run_id": "r"}]), "r")
@@ -447,6 +447,32 @@ def age_to_2(project: Project) -> None:
     for path in (lake.root / "snapshots").iterdir():
         content = json.loads(path.read_text()) | {"schema_version": 2, "versions": versions}
         path.write_text(json.dumps(content))
+
+
+def test_a_lake_of_version_3_gets_keys_for_its_versions(built: Project) -> None:
+    from deltalake import DeltaTable, write_deltalake
+
+    expected = dump(built, built.lake.snapshot())
+    (row,) = built.lake.read("spaces").to_pylist()
+    former = row | {"fingerprint": "f0f0f0", "is_current": False}
+    rows = table_of("spaces", [row, former]).drop_columns(["key", "is_waiting"])
+    table = built.lake.delta("tables/spaces")
+    assert table is not None
+    write_deltalake(table, rows, mode="overwrite", schema_mode="overwrite")
+    for folder in built.lake.table_folders():
+        place = DeltaTable(str(built.lake.root / folder))
+        place.alter.set_table_description(describe_version(3))
+    migrate_lake(built.lake, built.settings)
+    assert [(space.key, space.is_current, space.is_waiting) for space in versions(built)] == [
+        ("words", True, False),
+        ("words-f0f0f0", False, False),
+    ]
+    assert dump(built, built.lake.snapshot()) == expected
+    assert not built.run().changed
+
+
+def versions(project: Project) -> list[SpaceRow]:
+    return space_versions(project.lake, "words")
 
 
 def test_a_lake_of_version_2_is_migrated_without_touching_a_shard(
@@ -491,7 +517,7 @@ def test_a_lake_of_version_1_gets_its_new_column_and_keeps_its_shards(built: Pro
     for folder in built.lake.table_folders():
         table = DeltaTable(str(built.lake.root / folder))
         table.alter.set_table_description(describe_version(1))
-    with pytest.raises(SchemaVersionError, match="version 1, this code reads 3"):
+    with pytest.raises(SchemaVersionError, match="version 1, this code reads 4"):
         built.lake.upsert("runs", table_of("runs", [{"run_id": "r"}]), "r")
     migrate_lake(built.lake, built.settings)
     assert dump(built, built.lake.snapshot()) == expected

@@ -17,7 +17,7 @@ from PIL import Image
 
 from data.catalog import current_spaces
 from latentlake.errors import QueryError, SpaceMismatchError
-from tasks.stages import searching
+from tasks.stages import searching, spaces
 from tasks.stages.runs import begin_run, finish_run
 from tasks.stages.searching import SearchQuery, search
 from tasks.stages.spaces import live_encoder, space_vectors
@@ -241,6 +241,6 @@ def test_another_model_is_refused(texts: Project, monkeypatch: pytest.MonkeyPatc
     class Other:
         fingerprint = "f" * 32
 
-    monkeypatch.setattr(searching, "live_encoder", lambda *_: Other())
+    monkeypatch.setattr(spaces, "load_encoder", lambda _: Other())
     with pytest.raises(SpaceMismatchError, match="ffffffff"):
         find(texts, text="robots")
