@@ -52,7 +52,7 @@ class SpaceRow:
         encoder: the registered encoder's name.
         options: its options as canonical JSON.
         recipe: the encoder's code and weight versions when the space was made.
-        modality: "image", "text" or "vector".
+        modality: "image", "text" or "vector" as its items are, "word" where it is a vocabulary.
         artefact: the trained model's folder under the root, or None.
         key: what its rows in the tables of results are filed under.
         is_current: whether it is what readers see under the space's name.
@@ -82,6 +82,11 @@ class SpaceRow:
     def label(self) -> str:
         """The name for a person: plain for the current version, else with what tells it apart."""
         return self.id.name if self.is_current else f"{self.id.name}@{self.id.fingerprint[:8]}"
+
+    @property
+    def is_vocabulary(self) -> bool:
+        """Whether its contents are the words of the table `vocabulary`, and not of items."""
+        return self.modality == "word"
 
 
 def version_key(name: str, fingerprint: str) -> str:
@@ -206,7 +211,7 @@ def statements(lake: Lake, snapshot: Snapshot) -> Iterator[str]:
         )
         yield f"CREATE VIEW {view} AS {_labelled(name, select, versions)}"
     for space in current:
-        yield _embeddings_view(space.id, shard_paths(lake, space.id, snapshot))
+        yield _embeddings_view(space, shard_paths(lake, space.id, snapshot))
     sql = resources("data.sql").joinpath("views.sql").read_text("utf-8")
     yield from (part.strip() for part in sql.split(";\n") if part.strip())
 
@@ -254,21 +259,24 @@ def _labelled(name: str, select: str, versions: list[SpaceRow]) -> str:
     return called
 
 
-def _embeddings_view(space: SpaceId, paths: list[str]) -> str:
-    names = embedding_schema(space.dim).names
-    vector = f"vector::FLOAT[{space.dim}] AS vector"
-    columns = ", ".join(vector if name == "vector" else name for name in names)
+def _embeddings_view(space: SpaceRow, paths: list[str]) -> str:
+    name, dim = space.id.name, space.id.dim
+    names = embedding_schema(dim).names
+    vector = f"vector::FLOAT[{dim}] AS vector"
+    columns = ", ".join(vector if column == "vector" else column for column in names)
+    contents = "all_items WHERE NOT deleted"
+    if space.is_vocabulary:
+        contents = f"vocabulary WHERE space = {_text(name)}"
     if paths:
         source = (
-            f"read_parquet({_list(paths)}) WHERE content_id IN "
-            "(SELECT content_id FROM all_items WHERE NOT deleted)"
+            f"read_parquet({_list(paths)}) WHERE content_id IN (SELECT content_id FROM {contents})"
         )
     else:
         source = (
             "(SELECT NULL::VARCHAR AS content_id, NULL::FLOAT[] AS vector, NULL::FLOAT AS norm) "
             "WHERE false"
         )
-    return f"CREATE VIEW embeddings_{space.name} AS SELECT {columns} FROM {source}"
+    return f"CREATE VIEW embeddings_{name} AS SELECT {columns} FROM {source}"
 
 
 def _sql_type(field: pa.Field) -> str:

@@ -148,8 +148,24 @@ RUNS = TableSchema(
     key=("run_id",),
 )
 
+VOCABULARY = TableSchema(
+    "vocabulary",
+    pa.schema(
+        [
+            ("space", pa.string()),
+            ("content_id", pa.string()),
+            ("word", pa.string()),
+            ("count", pa.int64()),
+            ("rank", pa.int64()),
+        ]
+    ),
+    key=("space", "content_id"),
+    per_space=True,
+)
+
 TABLES: dict[str, TableSchema] = {
-    table.name: table for table in (ITEMS, FILES, QUARANTINE, SPACES, BUILDS, *RESULTS, RUNS)
+    table.name: table
+    for table in (ITEMS, FILES, QUARANTINE, SPACES, VOCABULARY, BUILDS, *RESULTS, RUNS)
 }
 JSON_COLUMNS = frozenset({"metadata", "details", "options", "versions", "counts", "seconds"})
 """String columns that hold JSON; the views cast those of type string to DuckDB's JSON."""

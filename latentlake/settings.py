@@ -31,6 +31,11 @@ CONFIG_NAME = "latentlake.toml"
 ENVIRONMENT_PREFIX = "LATENTLAKE_"
 
 
+def vocabulary_name(space: str) -> str:
+    """Return the name of the space of another one's words."""
+    return f"{space}_vocabulary"
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,6 +72,10 @@ class SpaceSettings(_Table):
     options: dict[str, Any] = Field(
         default_factory=dict, description="The encoder's own options; see the encoder's page."
     )
+    vocabulary: bool = Field(
+        default=True,
+        description="Make the words of a word2vec space a space of their own, <name>_vocabulary.",
+    )
     neighbours: PositiveInt = Field(15, description="k of the neighbour graph.")
     clusters: PositiveInt | Literal["auto"] = Field(
         "auto", description="How many clusters; 'auto' grows with the square root of the rows."
@@ -82,6 +91,11 @@ class SpaceSettings(_Table):
     duplicates: DuplicateSettings = Field(
         default_factory=DuplicateSettings, description="What counts as a near-duplicate."
     )
+
+    @property
+    def vocabulary_name(self) -> str:
+        """The name of the space that holds the encoder's words."""
+        return vocabulary_name(self.name)
 
 
 class RunSettings(_Table):
@@ -179,10 +193,13 @@ class Settings(BaseSettings):
         raise ConfigError(_unknown("source", name, [source.name for source in self.sources]))
 
     def space(self, name: str) -> SpaceSettings:
-        """Look a space up by name."""
+        """Look a space up by name; a vocabulary has the settings of the space it is made with."""
         for space in self.spaces:
             if space.name == name:
                 return space
+        for space in self.spaces:
+            if space.vocabulary_name == name:
+                return space.model_copy(update={"name": name})
         raise ConfigError(_unknown("space", name, [space.name for space in self.spaces]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect.cache_policies import NO_CACHE
 
@@ -23,6 +23,8 @@ def is_transient(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
     return not isinstance(state.result(raise_on_failure=False), LatentlakeError)
 
 
+ReceiptT = TypeVar("ReceiptT", bound=StageReceipt | None)
+
 TASK_DEFAULTS: dict[str, Any] = {
     "retries": 2,
     "retry_delay_seconds": [1, 10],
@@ -40,7 +42,7 @@ def open_lake(config: str) -> tuple[Lake, Settings]:
     return Lake(settings.root), settings
 
 
-def collect(stage: str, subject: str, future: PrefectFuture[StageReceipt]) -> StageReceipt:
+def collect(stage: str, subject: str, future: PrefectFuture[ReceiptT]) -> ReceiptT | StageReceipt:
     """Wait for a stage; a refusal becomes its receipt, so that other sources and spaces go on.
 
     Raises:
@@ -51,5 +53,5 @@ def collect(stage: str, subject: str, future: PrefectFuture[StageReceipt]) -> St
         return StageReceipt(stage, subject, changed=False, error=str(result))
     if isinstance(result, BaseException):
         raise result
-    receipt: StageReceipt = result
+    receipt: ReceiptT = result
     return receipt

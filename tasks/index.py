@@ -27,5 +27,5 @@ def index_spaces(parameters: SpaceParameters, run_id: str) -> list[StageReceipt]
     lake, settings = open_lake(parameters.config)
     return [
         collect("index", name, index_one.submit(parameters.config, name, run_id))
-        for name in embedded_spaces(lake, settings, parameters.spaces)
+        for name in embedded_spaces(lake, settings, parameters.spaces, vocabularies=True)
     ]

@@ -10,6 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from data.active import active_contents
 from data.catalog import current_spaces
 from data.schemas import TABLES, embedding_schema
 from data.shards import shard_paths
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from data.catalog import SpaceRow
     from data.lake import Lake, Snapshot
-    from data.shards import SpaceId
 
 _BATCH_ROWS: Final = 4096
 _HIVE: Final = ds.partitioning(pa.schema([("space", pa.string())]), flavor="hive")
@@ -54,16 +54,17 @@ def read_rows(lake: Lake, name: str, snapshot: Snapshot) -> pa.RecordBatchReader
         return pa.RecordBatchReader.from_batches(columns, batches)
     space = _space(lake, name, snapshot)
     vectors = space_rows(lake, space, snapshot)
-    schema = embedding_schema(space.dim)
+    schema = embedding_schema(space.id.dim)
     return pa.RecordBatchReader.from_batches(schema, _embeddings(vectors, schema))
 
 
-def space_rows(lake: Lake, space: SpaceId, snapshot: Snapshot) -> ShardVectors:
-    """Return a space's vectors of all contents that an item points to, as of a snapshot."""
-    items = lake.read("items", snapshot=snapshot, columns=["content_id", "deleted"])
-    live = items.filter(ds.field("deleted") == pa.scalar(value=False))
-    active = live["content_id"].combine_chunks()
-    return open_vectors(shard_paths(lake, space, snapshot), space.dim, active)
+def space_rows(lake: Lake, space: SpaceRow, snapshot: Snapshot) -> ShardVectors:
+    """Return a space's vectors of all contents that an item points to, as of a snapshot.
+
+    Those of a vocabulary are the vectors of its words.
+    """
+    active = active_contents(lake, space, snapshot)
+    return open_vectors(shard_paths(lake, space.id, snapshot), space.id.dim, active)
 
 
 def write_npy(lake: Lake, name: str, snapshot: Snapshot, vectors: IO[bytes], ids: IO[bytes]) -> int:
@@ -84,7 +85,7 @@ def write_npy(lake: Lake, name: str, snapshot: Snapshot, vectors: IO[bytes], ids
     """
     space = _space(lake, name, snapshot)
     rows = space_rows(lake, space, snapshot)
-    header = {"descr": "<f4", "fortran_order": False, "shape": (rows.rows, space.dim)}
+    header = {"descr": "<f4", "fortran_order": False, "shape": (rows.rows, space.id.dim)}
     np.lib.format.write_array_header_1_0(vectors, header)
     for batch in rows.batches(_BATCH_ROWS):
         vectors.write(np.ascontiguousarray(batch, "<f4").tobytes())
@@ -101,7 +102,7 @@ def write_arrow(reader: pa.RecordBatchReader, stream: IO[bytes]) -> None:
             writer.write_batch(batch)
 
 
-def _space(lake: Lake, name: str, snapshot: Snapshot) -> SpaceId:
+def _space(lake: Lake, name: str, snapshot: Snapshot) -> SpaceRow:
     spaces = current_spaces(lake, snapshot)
     if name not in spaces:
         known = [*spaces, *TABLES]
@@ -109,7 +110,7 @@ def _space(lake: Lake, name: str, snapshot: Snapshot) -> SpaceId:
             f"nothing called '{name}' to export.{nearest_hint(name, known)} "
             f"Spaces: {', '.join(spaces) or 'none yet'}; tables: {', '.join(TABLES)}."
         )
-    return spaces[name].id
+    return spaces[name]
 
 
 def _of_current(

@@ -89,7 +89,8 @@ MIGRATIONS: Final[dict[int, Migration]] = {
         lambda footer: footer,
     ),
     3: Migration(
-        "'spaces' gets the columns 'key' and 'is_waiting': a new version is filled beside the old",
+        "'spaces' gets the columns 'key' and 'is_waiting': a new version is filled beside the old; "
+        "the new table 'vocabulary'",
         _rows_from_3,
         lambda footer: footer,
     ),

@@ -187,7 +187,9 @@ def _space_text(space: SpaceState) -> str:
         f"  index       {index}",
         f"  graph       {graph}",
     ]
-    if space.oddest or space.clusters or space.near_duplicates or space.exact_duplicates:
+    if space.modality == "word":
+        lines[-1:] = [f"  graph       {graph}"] if space.linked else []
+    elif space.oddest or space.clusters or space.near_duplicates or space.exact_duplicates:
         lines += [
             f"  duplicates  {near}",
             f"  clusters    {space.clusters:,}",

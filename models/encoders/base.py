@@ -64,9 +64,12 @@ class Encoder(Protocol[Item_contra, Prepared]):
     batch_size: int
     """How many items at once suit the device."""
 
-    # Two more attributes are read where an encoder has them: `min_side: int | None`, the pixels
-    # that the shorter side of a photo must keep when it is decoded, so that a large one may be
-    # decoded smaller; and `truncated: int`, how many of the items prepared so far were cut.
+    # More members are used where an encoder has them: `min_side: int | None`, the pixels that the
+    # shorter side of a photo must keep when it is decoded, so that a large one may be decoded
+    # smaller; `truncated: int`, how many of the items prepared so far were cut; and
+    # `prepare_all(items)`, `prepare` for many items in one call, where that is faster: a list of
+    # what `prepare` returns, or of the EncodeError that it raises. An encoder with a vector of its
+    # `dim` for each word has `words() -> WordVectors`: they become a space of their own.
 
     def prepare(self, item: Item_contra) -> Prepared:
         """Bring one item into the engine's form.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from latentlake.errors import ConfigError, nearest_hint
 from models.encoders.base import EncoderOptions
@@ -47,6 +47,8 @@ class Word2VecOptions(EncoderOptions):
             do not, because they update the vectors without locks.
         sif_a: the a of the weights a / (a + p(word)); larger is nearer to a plain mean.
         remove_component: remove the direction that all documents share.
+        phrases: two words that mostly stand together are one ("new_york"): found in the corpus
+            by their mutual information; with `path`, those that the file has.
         path: word vectors to load instead of training: word2vec binary or text, or GloVe
             text, also gzipped.
         format: the format of `path`; "auto" looks into the file.
@@ -64,6 +66,7 @@ class Word2VecOptions(EncoderOptions):
     workers: PositiveInt = 1
     sif_a: PositiveFloat = 1e-3
     remove_component: bool = True
+    phrases: bool = False
     path: str | None = None
     format: Literal["auto", "word2vec-binary", "word2vec-text", "glove"] = "auto"
     limit: PositiveInt | None = None
@@ -87,13 +90,25 @@ class SentenceOptions(EncoderOptions):
 
 
 class SentenceFolderOptions(SentenceOptions):
-    """Options of `sentence-transformers`.
+    """Options of `sentence-transformers`: a folder, or a model of the hub.
 
     Attributes:
         path: a folder that the sentence-transformers library has saved.
+        repo: "organisation/model" on the Hugging Face hub, instead of `path`.
+        revision: the commit of `repo`, 40 hexadecimal digits.
     """
 
-    path: str
+    path: str | None = None
+    repo: str | None = None
+    revision: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SentenceFolderOptions:
+        if (self.path is None) == (self.repo is None):
+            raise ValueError("give either path, a folder, or repo and revision, a model of the hub")
+        if self.revision is not None and self.repo is None:
+            raise ValueError("revision goes with repo, and a folder has none")
+        return self
 
 
 class OwnVectorsOptions(EncoderOptions):
@@ -133,7 +148,10 @@ def read_options(encoder: str, options_type: type[OptionsT], given: Mapping[str,
         return options_type.model_validate(dict(given))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][:1])
+        if not first["loc"]:  # of several options together
+            wrong = first["msg"].removeprefix("Value error, ")
+            raise ConfigError(f"encoder '{encoder}': {wrong}.") from error
+        where = str(first["loc"][0])
         message = (
             f"encoder '{encoder}', option '{where}': {first['msg']} (it is {first['input']!r})"
         )

@@ -52,6 +52,7 @@ class LazyEncoder:
         trainable: whether it is trained in the lake.
         revision: counts up with every change of its code that changes vectors.
         packages: distributions whose version decides the vectors (those with the weights).
+        has_words: whether the live encoder has `words`, a vector for each word.
         install: what pip is to install where one of them is missing; by default itself.
         reads_queries: whether words can be looked for among its vectors of images.
         code: a module whose file's content decides the vectors.
@@ -66,6 +67,7 @@ class LazyEncoder:
     packages: tuple[str, ...] = ()
     install: str = ""
     reads_queries: bool = False
+    has_words: bool = False
     code: str = ""
 
     def modality_with(self, options: EncoderOptions) -> Modality:
@@ -146,6 +148,7 @@ _BUILT_IN: Final[Mapping[str, LazyEncoder]] = {
             modality=Modality.TEXT,
             options_type=Word2VecOptions,
             trainable=True,
+            has_words=True,
         ),
     )
 }
@@ -264,5 +267,6 @@ def _describe_plug_in(entry: metadata.EntryPoint) -> LazyEncoder:
         trainable=bool(found.trainable),
         revision=int(getattr(found, "revision", 1)),
         packages=(entry.dist.name,) if entry.dist is not None else (),
+        has_words=hasattr(found, "words"),
         reads_queries=hasattr(found, "encode_query"),
     )

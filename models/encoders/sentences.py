@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from latentlake.errors import ConfigError, EncodeError
+from models.encoders.adapters.hub import hub_folder
 from models.encoders.base import Pretrained
 from models.encoders.engines.base import Network
 from models.encoders.engines.choice import open_engine
@@ -36,6 +37,9 @@ TOKEN_BUDGET: Final = 2048
 CUDA_TOKEN_BUDGET: Final = 65536
 BATCH: Final = 1024
 """Texts in one call of `encode`. They are sorted by length, so more of them means less padding."""
+
+_ORIGINS: Final = {"path", "repo", "revision"}
+"""Options that say where the folder is; what is in it decides the vectors."""
 
 Windows = list[npt.NDArray[np.int64]]
 """A prepared text: the token ids of one window, or of several where the text is long."""
@@ -72,14 +76,18 @@ class SentenceEncoder(Pretrained):
 
     @classmethod
     def load(cls, spec: EncoderSpec) -> SentenceEncoder:
-        """Read the folder at `options.path` and make its network ready to run.
+        """Read the folder at `options.path`, or that of a hub's model, and make its network ready.
 
         Raises:
-            ConfigError: no such folder, an unsafe one, or options that do not fit it.
+            ConfigError: no such folder or model, an unsafe one, or options that do not fit it.
             MissingExtraError: sentence-transformers is not installed.
         """
         options = options_from_json(cls.name, SentenceFolderOptions, spec.options)
-        return cls(spec, options, read_sentence_folder(Path(options.path)))
+        if options.repo is None:
+            folder = Path(options.path or "")
+        else:
+            folder = hub_folder(options.repo, options.revision)
+        return cls(spec, options, read_sentence_folder(folder))
 
     @property
     def truncated(self) -> int:
@@ -153,7 +161,7 @@ class SentenceEncoder(Pretrained):
 
     def _fingerprint(self) -> str:
         """Digest everything that decides the vectors; where the folder lies does not."""
-        options = self._options.model_dump(mode="json", exclude={"path", "max_tokens"})
+        options = self._options.model_dump(mode="json", exclude=_ORIGINS | {"max_tokens"})
         recipe = {
             "encoder": "sentence-transformers",
             "revision": REVISION,

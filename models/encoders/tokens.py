@@ -27,6 +27,16 @@ _IDEOGRAPH: Final = re.compile(
 _ASCII: Final = {code: chr(code).lower() if chr(code).isalnum() else " " for code in range(128)}
 
 
+def is_word_character(character: str) -> bool:
+    """Whether it is part of a word: a letter, a digit or a combining mark."""
+    return _WORD.fullmatch(character) is not None
+
+
+def is_ideograph(character: str) -> bool:
+    """Whether it is of a script written without spaces."""
+    return _IDEOGRAPH.fullmatch(character) is not None
+
+
 def tokenise(text: str) -> list[str]:
     """Split a text into its words: runs of letters, digits and combining marks, lower-cased.
 

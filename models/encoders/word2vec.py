@@ -12,6 +12,7 @@ import numpy as np
 
 from latentlake.errors import ConfigError, EncodeError
 from models.encoders.options import Word2VecOptions, options_from_json
+from models.encoders.phrase_learning import learn_phrases
 from models.encoders.published_vectors import load_word_vectors
 from models.encoders.sif import (
     WordIds,
@@ -20,13 +21,16 @@ from models.encoders.sif import (
     sif_weighted,
     without_component,
 )
-from models.encoders.tokens import TOKENISER, tokenise
+from models.encoders.tokens import TOKENISER
 from models.encoders.word2vec_training import (
     Corpus,
     chosen_epochs,
+    chosen_min_count,
+    join_phrases,
     train_word_vectors,
     write_corpus,
 )
+from models.encoders.word_lookup import WordLookup
 from models.encoders.word_vectors_io import (
     Manifest,
     WordModel,
@@ -47,7 +51,7 @@ REVISION: Final = 1
 # The first singular vector of 100 dimensions stands firm long before this many documents.
 COMPONENT_SAMPLE: Final = 20_000
 
-BATCH: Final = 2048
+BATCH: Final = 4096
 
 # They change how a model is made, not what it is.
 _WORKING_OPTIONS: Final = frozenset({"workers", "format"})
@@ -66,12 +70,13 @@ class Word2VecEncoder:
     modality: Modality = Modality.TEXT
     metric: Metric = Metric.COSINE
 
-    def __init__(self, model: WordModel) -> None:
+    def __init__(self, model: WordModel, artefact: Path) -> None:
         options = model.manifest.options
         weighted = sif_weighted(model.words.vectors, model.words.frequencies(), options.sif_a)
         self._table = without_component(weighted, model.component)
-        self._rows = model.words.lookup()
+        self._lookup = WordLookup(model.words.lookup(), phrases=options.phrases)
         self._manifest = model.manifest
+        self._artefact = artefact
         self.dim = int(self._table.shape[1])
         self.batch_size = BATCH
         self.fingerprint = _fingerprint(model.manifest)
@@ -89,7 +94,7 @@ class Word2VecEncoder:
             raise ConfigError(f"encoder '{NAME}' needs a trained model: run 'latentlake embed'.")
         model = read_artefact(Path(spec.artefact))
         _refuse_other_options(asked, model.manifest.options, spec.artefact)
-        return cls(model)
+        return cls(model, Path(spec.artefact))
 
     @classmethod
     def train(
@@ -105,7 +110,7 @@ class Word2VecEncoder:
             texts: the corpus, read once; memory does not grow with it.
             options: `Word2VecOptions`.
             artefact: an existing folder; the tokenised corpus lies in it while this runs.
-            progress: takes "read", "train" and "component" with the fraction done.
+            progress: takes "read", "phrases", "train", "component" with the fraction done.
 
         Raises:
             ConfigError: the corpus has no usable word, or `path` cannot be read.
@@ -113,16 +118,20 @@ class Word2VecEncoder:
         if not isinstance(options, Word2VecOptions):
             message = f"word2vec takes Word2VecOptions, not {type(options).__name__}"
             raise TypeError(message)
-        spool = artefact / "corpus.txt"
+        spools = artefact / "corpus.txt", artefact / "phrases.txt"
         try:
             progress("read", 0.0)
-            corpus = write_corpus(texts, spool)
+            corpus = write_corpus(texts, spools[0])
             progress("read", 1.0)
+            if options.phrases and options.path is None:
+                corpus = _with_phrases(corpus, options, spools[1])
+                progress("phrases", 1.0)
             words = _word_vectors(corpus, options, progress)
             component = _component(words, corpus, options)
             progress("component", 1.0)
         finally:
-            spool.unlink(missing_ok=True)
+            for spool in spools:
+                spool.unlink(missing_ok=True)
         write_artefact(artefact, WordModel(words, component, _manifest(corpus, options)))
 
     def prepare(self, item: str) -> WordIds:
@@ -134,12 +143,18 @@ class Word2VecEncoder:
         Raises:
             EncodeError: no word of the text is known.
         """
-        rows = self._rows
-        known = [rows[word] for word in tokenise(item) if word in rows]
-        if not known:
-            shown = item if len(item) <= 60 else f"{item[:57]}..."  # noqa: PLR2004
-            raise EncodeError(f"no known word in {shown!r}")
-        return np.array(known, dtype=np.int32)
+        (prepared,) = self.prepare_all([item])
+        if isinstance(prepared, EncodeError):
+            raise prepared
+        return prepared
+
+    def prepare_all(self, items: Sequence[str]) -> list[WordIds | EncodeError]:
+        """Prepare many texts for the price of a few; what `prepare` would raise is returned."""
+        found = self._lookup.documents(items)
+        return [
+            rows if len(rows) else _no_known_word(item)
+            for item, rows in zip(items, found, strict=True)
+        ]
 
     def encode(self, batch: Sequence[WordIds]) -> Matrix:
         """Return (len(batch), dim) float32, not normalised."""
@@ -148,6 +163,23 @@ class Word2VecEncoder:
     def describe(self) -> dict[str, Any]:
         """Return what the shard footer says of this encoder."""
         return self._manifest.model_dump(mode="json")
+
+    def words(self) -> WordVectors:
+        """Return the vocabulary as it was trained or loaded: not weighted, nothing removed.
+
+        It is read from the artefact anew: to encode texts takes a table of its own.
+        """
+        return read_artefact(self._artefact).words
+
+
+def _no_known_word(text: str) -> EncodeError:
+    shown = text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004
+    return EncodeError(f"no known word in {shown!r}")
+
+
+def _with_phrases(corpus: Corpus, options: Word2VecOptions, path: Path) -> Corpus:
+    min_count = chosen_min_count(options, corpus.words)
+    return join_phrases(corpus, learn_phrases(corpus, min_count), path, min_count)
 
 
 def _word_vectors(
@@ -167,11 +199,10 @@ def _component(
     """Fit the component that the documents of a sample share; zeros where it is not wanted."""
     if not options.remove_component:
         return np.zeros(words.vectors.shape[1], dtype=np.float32)
-    rows = words.lookup()
-    sample = [
-        np.array([rows[word] for word in line if word in rows], dtype=np.int32)
-        for line in corpus.sample(COMPONENT_SAMPLE)
-    ]
+    # A corpus that was trained on has its phrases joined already.
+    phrases = options.phrases and options.path is not None
+    lookup = WordLookup(words.lookup(), phrases=phrases)
+    sample = lookup.of_words(corpus.sample(COMPONENT_SAMPLE))
     known = [ids for ids in sample if len(ids)]
     if not known:
         raise ConfigError(
@@ -218,6 +249,8 @@ def _fingerprint(manifest: Manifest) -> str:
     """
     options = _model_options(manifest.options)
     del options["path"]
+    if not options["phrases"]:  # as before there was this option
+        del options["phrases"]
     recipe = {
         "encoder": NAME,
         "revision": REVISION,

@@ -50,7 +50,7 @@ def reads_words(space: SpaceRow) -> bool:
 
 
 def _named(space: SpaceRow, modality: str, *, words: bool) -> SpaceRow:
-    if space.modality == modality or (words and reads_words(space)):
+    if space.modality == modality or (words and (space.is_vocabulary or reads_words(space))):
         return space
     name = space.id.name
     if words:

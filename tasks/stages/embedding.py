@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -23,9 +21,9 @@ from data.shards import (
 from data.undo import whole_or_undone
 from latentlake.errors import BadInputError, EncodeError, SpaceMismatchError
 from latentlake.progress import report_progress
-from tasks.stages.budget import budget_of
-from tasks.stages.contents import ContentGoneError, ContentReader, item_of
+from tasks.stages.contents import ContentGoneError, ContentReader
 from tasks.stages.planning import planned_refs, work_folder
+from tasks.stages.preparing import prepared_contents
 from tasks.stages.receipts import StageReceipt
 from tasks.stages.refusals import settle_refusals
 from tasks.stages.spaces import live_encoder
@@ -176,7 +174,7 @@ def _encode(
         rejected.extend(refused)
         batch.clear()
 
-    for ref, prepared in _prepared(encoder, settings, payloads, 4 * size):
+    for ref, prepared in prepared_contents(encoder, settings, payloads, size):
         progress.advance()
         if isinstance(prepared, ContentGoneError):
             logger.warning("%s", prepared)
@@ -218,33 +216,3 @@ def _encode_batch(
 def _rejected(content: str, error: BadInputError) -> Rejected:
     stage = "encode" if isinstance(error, EncodeError) else "decode"
     return Rejected(content, stage, type(error).__name__, str(error))
-
-
-def _prepared(
-    encoder: Encoder[Any, Any],
-    settings: Settings,
-    payloads: Iterator[tuple[ContentRef, Load]],
-    window: int,
-) -> Iterator[tuple[ContentRef, Any]]:
-    """Yield what the encoder's `prepare` returned or refused, in order, a bounded window ahead."""
-    min_side: int | None = getattr(encoder, "min_side", None)
-
-    def work(load: Load) -> Any:
-        try:
-            return encoder.prepare(item_of(load(), min_side))
-        except BadInputError as error:
-            return error
-
-    waiting: deque[tuple[ContentRef, Future[Any]]] = deque()
-    held, most = 0, budget_of(settings).payloads
-    with ThreadPoolExecutor(settings.run.thread_count) as pool:
-        for ref, load in payloads:
-            waiting.append((ref, pool.submit(work, load)))
-            held += ref.size_bytes
-            while len(waiting) >= window or (held > most and waiting):
-                first, future = waiting.popleft()
-                held -= first.size_bytes
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
-
+from data.active import active_contents
 from data.catalog import space_versions
 from data.maintenance.compacting import compact_space, compact_tables
 from data.maintenance.mending import mend
@@ -24,8 +23,6 @@ from tasks.stages.runs import begin_run, finish_run, new_run, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    import pyarrow as pa
 
     from data.lake import Lake, Snapshot
     from data.maintenance.findings import Finding
@@ -144,18 +141,12 @@ def _compacted(
     lake: Lake, settings: Settings, options: CompactionOptions, run_id: str
 ) -> Iterator[StageReceipt]:
     rows = options.shard_rows or settings.run.shard_rows
-    used = _used_contents(lake) if options.drop_unused else None
     for space in space_versions(lake):
         began = time.monotonic()
+        used = active_contents(lake, space) if options.drop_unused else None
         done = compact_space(lake, space.id, rows, run_id, used)
         seconds = time.monotonic() - began
         yield StageReceipt("compact", space.label, bool(done.removed), asdict(done), seconds)
     began = time.monotonic()
     lost = compact_tables(lake, run_id)
     yield StageReceipt("compact", "tables", bool(lost), lost, time.monotonic() - began)
-
-
-def _used_contents(lake: Lake) -> pa.Array:
-    """Return the contents that an item points to now."""
-    items = lake.read("items", where=~pc.field("deleted"), columns=["content_id"])
-    return items["content_id"].combine_chunks()

@@ -13,19 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.catalog import space_versions
-from data.commits import open_to_write, retrying_commit, signed
 from data.lake import table_of
-from data.result_schemas import RESULTS
-from data.schemas import TABLES
-from data.shards import shard_paths
 from data.undo import whole_or_undone
 from data.version_names import candidates, named_version
 from latentlake.errors import PromotionRefusedError, QueryError
 from tasks.stages.builds import last_build
+from tasks.stages.forgetting import forget_version
 from tasks.stages.receipts import StageReceipt
 from tasks.stages.refusals import refused_ids
 from tasks.stages.runs import begin_run, finish_run, writing
 from tasks.stages.spaces import fits, space_vectors
+from tasks.stages.vocabulary import forget_vocabulary, promote_vocabulary
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
@@ -135,9 +133,11 @@ def promote(lake: Lake, space: SpaceRow, run_id: str) -> StageReceipt:
             for row in lake.read("spaces", where=pc.field("space") == name).to_pylist()
         ]
         lake.upsert("spaces", table_of("spaces", rows), run_id)
+        promote_vocabulary(lake, name, run_id)
         for version in versions:
             if version not in kept:
-                _forget(lake, version, run_id)
+                forget_vocabulary(lake, version, run_id)
+                forget_version(lake, version, run_id)
     note = f"{space.version} is current"
     if replaced is not None:
         note += f", {replaced.version} stays to go back to"
@@ -147,6 +147,9 @@ def promote(lake: Lake, space: SpaceRow, run_id: str) -> StageReceipt:
 
 def _wanted(lake: Lake, name: str) -> SpaceRow:
     versions = space_versions(lake)
+    words = {version.id.name for version in versions if version.is_vocabulary}
+    if name.partition("@")[0] in words:
+        raise QueryError(f"'{name}' holds words: it is promoted with the space that they are from.")
     if "@" in name:
         return named_version(versions, name)
     own = [version for version in versions if version.id.name == name]
@@ -158,28 +161,3 @@ def _wanted(lake: Lake, name: str) -> SpaceRow:
             "to go back to one, name it whole."
         )
     return waiting
-
-
-def _forget(lake: Lake, space: SpaceRow, run_id: str) -> None:
-    """Take a version out of all tables; older snapshots keep it until `vacuum`."""
-    for table in RESULTS:
-        if any(f"/space={space.key}/" in path for path in lake.files(table.name)):
-            lake.replace_space(table.name, space.key, table.columns.empty_table(), run_id)
-    for name in ("builds", "quarantine"):
-        rows = lake.read(name, where=pc.field("space") == space.key)
-        lake.delete(name, _keys_of(name, rows), run_id)
-    if shard_paths(lake, space.id):
-        retrying_commit(lambda: _empty(lake, space.id.folder, run_id), "shards", lake.uri)
-    rows = lake.read("spaces", where=pc.field("fingerprint") == space.id.fingerprint)
-    rows = rows.filter(pc.equal(rows["space"], space.id.name))
-    lake.delete("spaces", _keys_of("spaces", rows), run_id)
-
-
-def _keys_of(name: str, rows: pa.Table) -> pa.Table:
-    return rows.select(list(TABLES[name].key))
-
-
-def _empty(lake: Lake, folder: str, run_id: str) -> None:
-    table = open_to_write(lake.store, folder)
-    if table is not None:
-        table.delete(commit_properties=signed(run_id))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from latentlake.errors import ConfigError
 from tasks.stages.clustering import cluster_contents
 from tasks.stages.deduplicating import find_duplicates
 from tasks.stages.flagging import flag_anomalies
@@ -22,8 +23,14 @@ def report_space(
     report: Literal["duplicates", "clusters", "anomalies"],
     run_id: str,
 ) -> StageReceipt:
-    """Recompute one report of one space if what it depends on has changed."""
+    """Recompute one report of one space if what it depends on has changed.
+
+    Raises:
+        ConfigError: the space holds words; reports are about items.
+    """
     space = require_space(lake, settings, name)
+    if space.is_vocabulary:
+        raise ConfigError(f"space '{name}' holds words, and reports are about items.")
     vectors = space_vectors(lake, settings, space)
     match report:
         case "duplicates":

@@ -7,7 +7,7 @@ connection that reads the lake and nothing else; it never becomes part of a stat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
 import numpy as np
@@ -23,30 +23,16 @@ from latentlake.errors import BadInputError, QueryError
 from models.indexes.exact import exact_search
 from models.types import Matrix, Metric
 from tasks.stages.choosing import space_to_search
+from tasks.stages.hits import HITS
 from tasks.stages.indexing import stored_index
 from tasks.stages.spaces import live_encoder
 from tasks.stages.threads import own_threads
+from tasks.stages.word_search import WordSearch
 
 if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
     from latentlake.settings import Settings
     from models.encoders.base import ReadsQueries
-
-HITS: Final = pa.schema(
-    [
-        ("rank", pa.int64()),
-        ("similarity", pa.float32()),
-        ("item_id", pa.string()),
-        ("source", pa.string()),
-        ("uri", pa.string()),
-        ("copies", pa.list_(pa.string())),
-        ("excerpt", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("metadata", pa.string()),
-    ]
-)
-"""One row a content: an item that has it, and the URIs of all its other items as `copies`."""
 
 _SHOWN = ("item_id", "source", "uri", "excerpt", "width", "height", "metadata")
 Row = dict[str, Any]
@@ -57,14 +43,14 @@ class SearchQuery:
     """What is looked for: exactly one of text, image, vector and item.
 
     Attributes:
-        text: words.
+        text: words; in a space of words one of them, or a sum such as "king - man + woman".
         image: the bytes of a picture.
         vector: (dim,) float32, as the space's source has them: before any reduction.
         item: an item's id or URI; its own content is no answer.
         space: where to look; by default the only space of the query's modality, and for text
             where there is none, the only space of images that reads words.
         k: how many contents to return.
-        where: an SQL expression over the columns of `items` that a shown item satisfies.
+        where: an SQL expression over `items` that a shown item satisfies; words: over `vocabulary`.
     """
 
     text: str | None = None
@@ -83,7 +69,7 @@ class SearchResult:
     Attributes:
         space: where.
         method: the factory string of the index that answered, or "exact".
-        hits: columns as in `HITS`, nearest first.
+        hits: columns as in `HITS`, or `WORD_HITS` in a space of words; nearest first.
         unindexed: vectors of the space that are newer than the index, and so were not searched.
     """
 
@@ -145,12 +131,21 @@ class _Search:
             raise QueryError("look for one thing: some words, an image, a vector or an item.")
         item = None if query.item is None else self._item(query.item)
         space = self._space(query, item)
+        if space.is_vocabulary and query.text is not None:
+            return self._words(space, query.text, query)
         vector = self._encoded(query, space) if item is None else self._stored(space, item)
         allowed = self._contents(query.where, without=item["content_id"] if item else None)
         nearest = self._nearest(space, vector, query.k, allowed)
         return SearchResult(
             space.id.name, nearest.method, self._hits(nearest, query.where), nearest.unindexed
         )
+
+    def _words(self, space: SpaceRow, expression: str, query: SearchQuery) -> SearchResult:
+        words = WordSearch(self.connection, space)
+        vector, own = words.query(expression)
+        nearest = self._nearest(space, vector, query.k, words.contents(query.where, own))
+        hits = words.hits(nearest.similarity_of)
+        return SearchResult(space.id.name, nearest.method, hits, nearest.unindexed)
 
     def _item(self, name: str) -> Row:
         rows = self._rows(

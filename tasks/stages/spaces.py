@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.catalog import SpaceRow, current_spaces, space_versions, version_key
+from data.active import active_contents
+from data.catalog import (
+    SpaceRow,
+    current_spaces,
+    space_versions,
+    version_key,
+)
 from data.content import content_id
 from data.lake import Lake, Snapshot, table_of
 from data.shards import shard_paths
-from data.stores.copies import cache_folder
 from data.vectors import ShardVectors, open_vectors
 from data.version_names import named_version
 from latentlake.errors import (
@@ -25,11 +29,11 @@ from latentlake.errors import (
     nearest_hint,
 )
 from latentlake.progress import report_progress
-from models.encoders.base import EncoderSpec
 from models.encoders.registry import find_encoder, load_encoder, parse_options
 from models.types import Modality
 from tasks.stages.budget import working_on
 from tasks.stages.contents import ContentReader, item_of, refs_of, view_first_places
+from tasks.stages.recipes import encoder_recipe, encoder_spec, with_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +72,7 @@ def fits(settings: Settings, space: SpaceRow) -> bool:
     return (
         space.encoder == configured.encoder
         and space.options == canonical_options(configured)
-        and space.recipe == _recipe(settings, configured)
+        and space.recipe == encoder_recipe(settings, configured)
     )
 
 
@@ -76,7 +80,7 @@ def is_reproducible(settings: Settings, space: SpaceRow) -> bool:
     """Tell whether code and weights are still those that a version was made with."""
     made = {"encoder": space.encoder, "options": json.loads(space.options)}
     try:
-        return space.recipe == _recipe(
+        return space.recipe == encoder_recipe(
             settings, settings.space(space.id.name).model_copy(update=made)
         )
     except ConfigError:  # its plug-in or its weights are no longer installed
@@ -102,13 +106,13 @@ def make_space(lake: Lake, settings: Settings, name: str, run_id: str) -> SpaceR
         )
     options = canonical_options(configured)
     artefact = _train(lake, settings, name) if entry.trainable else None
-    encoder = load_encoder(_spec(lake, settings, configured.encoder, options, artefact))
+    encoder = load_encoder(encoder_spec(lake, settings, configured.encoder, options, artefact))
     row = _placed(lake, name, encoder.fingerprint) | {
         "space": name,
         "fingerprint": encoder.fingerprint,
         "encoder": configured.encoder,
         "options": options,
-        "recipe": _recipe(settings, configured),
+        "recipe": encoder_recipe(settings, configured),
         "modality": str(encoder.modality),
         "dim": encoder.dim,
         "metric": str(encoder.metric),
@@ -176,7 +180,9 @@ def live_encoder(lake: Lake, settings: Settings, space: SpaceRow) -> Encoder[Any
     Raises:
         SpaceMismatchError: it is another model than the one that made the space.
     """
-    encoder = load_encoder(_spec(lake, settings, space.encoder, space.options, space.artefact))
+    encoder = load_encoder(
+        encoder_spec(lake, settings, space.encoder, space.options, space.artefact)
+    )
     if encoder.fingerprint != space.id.fingerprint:
         raise SpaceMismatchError(
             space.id.name, space.id.fingerprint, encoder.fingerprint, "the lake's space"
@@ -215,19 +221,26 @@ def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVecto
 
     What one stage has opened the next one takes over, as long as neither table has a new version.
     """
-    sources = settings.space(space.id.name).sources
-    tables = [lake.delta(folder) for folder in ("tables/items", space.id.folder)]
+    sources = () if space.is_vocabulary else settings.space(space.id.name).sources
+    contents = "tables/vocabulary" if space.is_vocabulary else "tables/items"
+    tables = [lake.delta(folder) for folder in (contents, space.id.folder)]
     states = [(table.metadata().id, table.version()) if table else None for table in tables]
     key = (lake.uri, space.id, sources, *states)
     vectors = _opened.get(key)
     if vectors is None:
-        live, within = ~pc.field("deleted"), ("source", pa.array(sources, pa.string()))
-        items = lake.read("items", where=live, within=within, columns=["content_id"])
-        active = items["content_id"].combine_chunks()
+        active = _contents_of(lake, space, sources)
         vectors = open_vectors(shard_paths(lake, space.id), space.id.dim, active)
         _opened.clear()
         _opened[key] = vectors
     return vectors
+
+
+def _contents_of(lake: Lake, space: SpaceRow, sources: tuple[str, ...]) -> pa.Array:
+    if space.is_vocabulary:
+        return active_contents(lake, space)
+    live, within = ~pc.field("deleted"), ("source", pa.array(sources, pa.string()))
+    items = lake.read("items", where=live, within=within, columns=["content_id"])
+    return items["content_id"].combine_chunks()
 
 
 _opened: dict[Any, ShardVectors] = {}
@@ -238,7 +251,7 @@ def _train(lake: Lake, settings: Settings, name: str) -> str:
     """Train a space's encoder on what its sources hold now; return the model's folder."""
     configured = settings.space(name)
     encoder_type = find_encoder(configured.encoder).load_type()
-    options = _with_places(settings, configured.options)
+    options = with_places(settings, configured.options)
     with lake.store.scratch(f"models/{name}/_training") as work:
         encoder_type.train(
             _contents(lake, settings, name),
@@ -264,43 +277,3 @@ def _contents(lake: Lake, settings: Settings, name: str) -> Iterator[Any]:
                     yield item_of(load())
                 except BadInputError:  # gone since (the next ingest sorts it out), or no picture
                     continue
-
-
-def _spec(
-    lake: Lake, settings: Settings, encoder: str, options: str, artefact: str | None
-) -> EncoderSpec:
-    return EncoderSpec(
-        name=encoder,
-        options=json.dumps(_with_places(settings, json.loads(options)), sort_keys=True),
-        device=settings.run.device,
-        artefact=str(lake.store.local_folder(artefact)) if artefact else None,
-        threads=settings.run.thread_count,
-        engine=settings.run.engine,
-        cache=str(cache_folder()),
-    )
-
-
-def _with_places(settings: Settings, options: dict[str, Any]) -> dict[str, Any]:
-    """Make the path in an encoder's options absolute: it is relative to the configuration."""
-    path = options.get("path")
-    return options if path is None else options | {"path": settings.resolve(str(path))}
-
-
-def _recipe(settings: Settings, space: SpaceSettings) -> str:
-    """Name what decides the vectors, cheaply; weights in a folder by their files' sizes and times.
-
-    A trained encoder has read its path for good: what has become of it since does not count.
-    """
-    entry = find_encoder(space.encoder)
-    path = space.options.get("path")
-    if path is None or entry.trainable:
-        return entry.recipe()
-    folder = Path(settings.resolve(str(path)))
-    files = sorted(file for file in (folder, *folder.rglob("*")) if file.is_file())
-    stamps = [(str(file.relative_to(folder)), *_stamp(file)) for file in files]
-    return f"{entry.recipe()} files={content_id(json.dumps(stamps))[:16]}"
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    found = file.stat()
-    return found.st_size, found.st_mtime_ns

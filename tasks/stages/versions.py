@@ -56,9 +56,21 @@ def versions_at_work(lake: Lake, settings: Settings, name: str) -> list[SpaceRow
     return [current] if current is not None and fits(settings, current) else []
 
 
-def embedded_spaces(lake: Lake, settings: Settings, chosen: tuple[str, ...]) -> list[str]:
-    """Name the versions of the chosen spaces (by default all) that have vectors to work on."""
-    names = [settings.space(name).name for name in chosen] or [s.name for s in settings.spaces]
+def embedded_spaces(
+    lake: Lake, settings: Settings, chosen: tuple[str, ...], *, vocabularies: bool = False
+) -> list[str]:
+    """Name the versions of the chosen spaces (by default all) that have vectors to work on.
+
+    Args:
+        lake: where they are.
+        settings: which are configured.
+        chosen: names; those of spaces of words, too.
+        vocabularies: whether all includes the spaces of words.
+    """
+    names = [settings.space(name).name for name in chosen]
+    if not chosen:
+        names = [space.name for space in settings.spaces]
+        names += [space.vocabulary_name for space in settings.spaces if vocabularies]
     found = []
     for name in names:
         versions = versions_at_work(lake, settings, name)

@@ -120,7 +120,10 @@ def test_anomalies_are_ranked_and_explained(invoke: Invoke, world: Project) -> N
 def test_an_unknown_space_is_told_the_nearest(invoke: Invoke, command: str) -> None:
     done = invoke(command, "--space", "wrds")
     assert done.exit_code == 1
-    assert "no space 'wrds'. Did you mean 'words'? In the lake: cnn, words." in done.stderr
+    assert (
+        "no space 'wrds'. Did you mean 'words'? In the lake: cnn, words, words_vocabulary."
+        in done.stderr
+    )
 
 
 def test_status_counts_what_is_there(invoke: Invoke, world: Project) -> None:

@@ -220,6 +220,16 @@ def test_threads_may_prepare_together(case: Case) -> None:
             np.testing.assert_array_equal(prepared, case.prepared[number % 33])
 
 
+def test_preparing_many_is_preparing_each(case: Case) -> None:
+    prepare_all = getattr(case.encoder, "prepare_all", None)
+    if prepare_all is None:
+        pytest.skip("it prepares one item at a time")
+    given_items = items(case.encoder.modality, 33)
+    for at, prepared in enumerate(prepare_all(given_items)):
+        np.testing.assert_array_equal(prepared, case.prepared[at])
+    assert prepare_all([]) == []
+
+
 def test_preparing_and_encoding_leave_their_input_alone(case: Case) -> None:
     before = [np.copy(one) for one in case.prepared]
     case.encoder.encode(case.prepared)

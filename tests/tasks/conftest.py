@@ -23,7 +23,8 @@ from tasks.stages.planning import EmbedPlan, plan_embedding
 from tasks.stages.promoting import promote_ready
 from tasks.stages.reporting import report_space
 from tasks.stages.runs import RunSummary, begin_run, finish_run
-from tasks.stages.versions import embedded_spaces, prepare_versions
+from tasks.stages.versions import embedded_spaces, prepare_versions, versions_at_work
+from tasks.stages.vocabulary import update_vocabulary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +85,18 @@ class Project:
         receipts = [r for group in plan.groups for r in encode_group(lake, settings, row, group)]
         return plan, commit_embedding(lake, row, plan, receipts, run_id)
 
+    def words(self, run_id: str = "run") -> list[StageReceipt]:
+        """Make the spaces of words, and their indexes."""
+        lake, settings = self.lake, self.settings
+        versions = [v for s in settings.spaces for v in versions_at_work(lake, settings, s.name)]
+        made = [update_vocabulary(lake, settings, version, run_id) for version in versions]
+        chosen = tuple(space.vocabulary_name for space in settings.spaces)
+        indexed = [
+            index_space(lake, settings, name, run_id)
+            for name in embedded_spaces(lake, settings, chosen)
+        ]
+        return [receipt for receipt in (*made, *indexed) if receipt and receipt.changed]
+
     def run(self) -> RunSummary:
         """All stages, in the pipeline's order, without Prefect."""
         lake, settings = self.lake, self.settings
@@ -92,6 +105,7 @@ class Project:
         for space in settings.spaces:
             versions = prepare_versions(lake, settings, space.name, run.run_id)
             receipts += [self.fill(version, run.run_id)[1] for version in versions]
+        receipts += self.words(run.run_id)
         for name in embedded_spaces(lake, settings, ()):
             receipts.append(index_space(lake, settings, name, run.run_id))
             receipts.append(link_neighbours(lake, settings, name, run.run_id))

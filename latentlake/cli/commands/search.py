@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         "latentlake search --item photos/shirt/0a.jpg --space cnn",
         "latentlake search 'dark matter' --where \"metadata->>'primary_cat' = 'astro-ph.CO'\"",
         "latentlake search --image shirt.jpg --where 'width >= 640' --format json",
+        "latentlake search --space words_vocabulary king - man + woman",
     )
 )
 @click.argument("words", nargs=-1)
@@ -59,6 +60,9 @@ def search(
     Items with the same content share a row: one is shown, the others are its copies. --where is
     an SQL expression over the columns of the view items, evaluated before the search, so that
     k items come back if there are as many.
+
+    In a space of words (--space NAME_vocabulary) the answer is words: those nearest to one word,
+    or to a sum with signs between spaces. There --where is over the view vocabulary.
     """
     given = (bool(words), image is not None, vector is not None, rest["item"] is not None)
     if sum(given) != 1:
@@ -81,15 +85,18 @@ def search(
     lake = Lake(settings.root)
     snapshot = resolve_snapshot(lake, as_of) if as_of else None
     found = find(lake, settings, query, snapshot)
-    output.write(Result.of(found.hits, json_columns={"metadata"}, shown=_shown(found)))
+    json_columns = {"metadata"} & set(found.hits.column_names)
+    output.write(Result.of(found.hits, json_columns=json_columns, shown=_shown(found)))
     if found.unindexed:
         newer = "1 item is" if found.unindexed == 1 else f"{found.unindexed:,} items are"
         click.echo(f"latentlake: {newer} newer than the index: run 'latentlake index'.", err=True)
 
 
 def _shown(found: SearchResult) -> tuple[str, ...]:
-    """Return the columns of the table: texts show their beginning, images their size."""
+    """Return the columns of the table: texts show their beginning, images their size, words all."""
     hits = found.hits
+    if "word" in hits.column_names:
+        return ("rank", "similarity", "word", "count", "frequency_rank")
     filled = [
         name for name in ("excerpt", "width", "height") if hits[name].null_count < hits.num_rows
     ]

@@ -155,7 +155,7 @@ def test_more_tokens_than_the_network_has_positions_are_refused() -> None:
 
 
 def test_a_path_is_needed() -> None:
-    with pytest.raises(ConfigError, match="path"):
+    with pytest.raises(ConfigError, match="give either path, a folder, or repo"):
         parse_options("sentence-transformers", {})
     with pytest.raises(ConfigError, match="no option 'path'"):
         parse_options("minilm", {"path": "."})
