@@ -85,8 +85,7 @@ def find_pairs(
     """
     metric = index.index.metric
     index.require(vectors.rows, vectors.dim, metric)
-    codec = index.index.plan.factory.rpartition(",")[2]
-    slack = _SLACK.get(codec, 1e-5 * max(1.0, abs(threshold)))
+    slack = _SLACK.get(index.index.plan.codec, 1e-5 * max(1.0, abs(threshold)))
     search = _Search(index, rows, limits)
     keys = _candidate_keys(search, vectors, threshold, slack, progress)
     return _decided(vectors, metric, threshold, keys, limits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from models.indexes.plans import choose_index, is_same_kind
+from models.indexes.plans import rivals
 from models.indexes.recall import RecallEstimate, estimate_recall, ground_truth, measure_recall
 from models.indexes.streams import sample
 
@@ -58,9 +58,9 @@ def reason_to_retrain(
     rows = growth.alive + growth.added
     dead = growth.held - growth.alive
     total = growth.held + growth.added
-    wanted = choose_index(rows, dim, metric, most_bytes)
-    if not is_same_kind(wanted, growth.plan):
-        return f"{rows:,} vectors ask for {wanted.factory}, not {growth.plan.factory}"
+    wanted = rivals(rows, dim, metric, most_bytes)
+    if (growth.plan.kind, growth.plan.codec) not in {(plan.kind, plan.codec) for plan in wanted}:
+        return f"{rows:,} vectors ask for {wanted[0].factory}, not {growth.plan.factory}"
     if dead > MOST_DEAD * total:
         return f"{dead:,} of {total:,} rows are dead, more than {MOST_DEAD:.0%}"
     if growth.plan.training_rows and rows > MOST_GROWTH * growth.trained_rows:
