@@ -25,7 +25,7 @@ from models.types import Metric
 from tasks.stages.builds import last_build
 from tasks.stages.edges import stored_edges
 from tasks.stages.spaces import space_vectors
-from tasks.stages.stored_reports import FLAWS, StoredReport, flaws_of
+from tasks.stages.stored_reports import FLAWS, NOBODY, StoredReport, flaws_of
 from tasks.stages.thresholds import PAIR_KINDS
 
 if TYPE_CHECKING:
@@ -116,13 +116,13 @@ def _check_counts(report: StoredReport, recorded: dict[str, Any]) -> Flaws:
         told = recorded.get(name, found)
         if told != found:
             problem = f"the report was made of {told:,} {name}, there are {found:,}"
-            yield flaws_of("counts", *[pa.nulls(1, pa.string())] * 2, pa.array([problem]))
+            yield flaws_of("counts", NOBODY, pa.array([problem]))
     if report.rows.num_rows + int(report.kept.sum()) != report.items:
         problem = (
             f"{int(report.kept.sum()):,} kept and {report.rows.num_rows:,} removed items are not "
             f"the {report.items:,} that there are"
         )
-        yield flaws_of("counts", *[pa.nulls(1, pa.string())] * 2, pa.array([problem]))
+        yield flaws_of("counts", NOBODY, pa.array([problem]))
 
 
 def _check_ids(report: StoredReport) -> Flaws:
@@ -207,9 +207,9 @@ def _check_kept(report: StoredReport, near: Edges) -> Flaws:
     copies = kept[np.isin(report.contents[kept], contents[counts > 1])]
     copies = copies[place[report.contents[copies]] != copies]
     if copies.size:
-        ids = (report.ids.take(pa.array(at)) for at in (copies, place[report.contents[copies]]))
+        ids = [report.ids.take(pa.array(at)) for at in (copies, place[report.contents[copies]])]
         said = pa.array(["both are kept, and their contents are equal"] * copies.size)
-        yield flaws_of("kept", *ids, said)
+        yield flaws_of("kept", (ids[0], ids[1]), said)
     rows = int(report.vector_rows.max(initial=-1)) + 1
     if near.count:
         rows = max(rows, int(near.second.max()) + 1)
@@ -219,7 +219,7 @@ def _check_kept(report: StoredReport, near: Edges) -> Flaws:
     left, right = kept_row[near.first], kept_row[near.second]
     both = np.flatnonzero((left != NO_ROW) & (right != NO_ROW))
     if both.size:
-        ids = (report.ids.take(pa.array(side[both])) for side in (left, right))
+        ids = [report.ids.take(pa.array(side[both])) for side in (left, right)]
         said = pa.array(
             [
                 f"both are kept, and {KINDS[kind]} by {score:.6g}, at least {least:.6g}"
@@ -228,7 +228,7 @@ def _check_kept(report: StoredReport, near: Edges) -> Flaws:
                 )
             ]
         )
-        yield flaws_of("kept", *ids, said)
+        yield flaws_of("kept", (ids[0], ids[1]), said)
 
 
 def _stored_scores(

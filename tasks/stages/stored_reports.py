@@ -35,6 +35,8 @@ FLAWS: Final = pa.schema(
     ]
 )
 """A row for each thing that is wrong; ids are null where it is about the report as a whole."""
+NOBODY: Final = (pa.nulls(1, pa.string()), pa.nulls(1, pa.string()))
+"""The sides of a flaw that is about no item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,8 @@ class StoredReport:
         places = pa.array(np.flatnonzero(which))
         if len(places):
             said = problem if isinstance(problem, pa.Array) else pa.array([problem] * len(places))
-            ids = (self.rows[column].take(places) for column in ("item_id", "twin_id"))
-            yield flaws_of(check, *ids, said)
+            item, twin = (self.rows[column].take(places) for column in ("item_id", "twin_id"))
+            yield flaws_of(check, (item, twin), said)
 
     @classmethod
     def read(
@@ -122,10 +124,10 @@ class StoredReport:
         return cls(rows, ids, numbers, vector_rows, removed_at, twin_at, kept)
 
 
-def flaws_of(check: str, items: pa.Array, twins: pa.Array, problems: pa.Array) -> pa.Table:
+def flaws_of(check: str, sides: tuple[pa.Array, pa.Array], problems: pa.Array) -> pa.Table:
     """Return rows of `FLAWS`, the space aside."""
     checks = pa.array([check] * len(problems), pa.string())
-    return pa.Table.from_arrays([checks, items, twins, problems], FLAWS.names[1:])
+    return pa.Table.from_arrays([checks, *sides, problems], FLAWS.names[1:])
 
 
 def _places(values: pa.ChunkedArray, known: pa.Array) -> RowIds:
