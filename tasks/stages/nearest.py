@@ -71,8 +71,9 @@ def add_nearest(
         ("nearest_to_vector", found.to_vectors, "FLOAT[]"),
         ("nearest_to_item", found.to_items, "VARCHAR"),
     ):
-        parameters = ["VARCHAR", query, "BIGINT"]
-        connection.create_function(name, function, parameters, _HITS, type=PythonUDFType.ARROW)
+        connection.create_function(
+            name, function, ["VARCHAR", query, "BIGINT"], _HITS, type=PythonUDFType.ARROW
+        )
     connection.execute(_MACRO)
 
 
