@@ -1,8 +1,8 @@
 """Lakes of vectors to measure with: made from a seed, or drawn from real texts.
 
-The made ones are clusters within topics, of Zipf's sizes, in a space whose axes matter less and less
-as those of real embeddings do; some rows in a hundred are near-copies of another one, and a few
-rows have hundreds of them. The real ones are texts by latent semantic analysis.
+The made ones are clusters within topics, of Zipf's sizes, in a space whose axes matter less and
+less as those of real embeddings do; some rows in a hundred are near-copies of another one, and a
+few rows have hundreds of them. The real ones are texts by latent semantic analysis.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def text_vectors(datasets: Path, rows: int, dim: int = DIM) -> Matrix:
     reduce.fit(weights[np.random.default_rng(0).permutation(len(texts))[:15_000]])
     vectors = reduce.transform(weights).astype(np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, 1e-12)
+    units: Matrix = vectors / np.maximum(lengths, 1e-12)
+    return units
 
 
 def _texts(datasets: Path) -> Iterator[str]:
