@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from models.indexes.choosing import choose_by_trial
-from models.indexes.plans import IndexPlan, held_back, rivals
+from models.indexes.plans import IndexPlan, held_back
 from models.indexes.recall import (
     GroundTruth,
     RecallEstimate,
@@ -15,8 +15,9 @@ from models.indexes.recall import (
     ground_truth,
     measure_recall,
 )
+from models.indexes.rivals import rivals
 from models.indexes.streams import Progress, batch_rows, sample, silent, take
-from models.indexes.tuning import Goal, Tuned, answer, effort_ladder, tune
+from models.indexes.tuning import USUAL, Goal, Tuned, answer, effort_ladder, tune
 from models.indexes.vector_index import VectorIndex
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def build_index(
     metric: Metric,
     plan: IndexPlan | None = None,
     seed: int = 0,
-    goal: Goal = Goal(),
+    goal: Goal = USUAL,
     progress: Progress = silent,
 ) -> BuiltIndex:
     """Train, fill, tune and measure an index over a stream of vectors.
@@ -109,9 +110,7 @@ def _fill(index: VectorIndex, vectors: Vectors, progress: Progress) -> None:
         progress("add", index.rows / vectors.rows)
 
 
-def _tuned(
-    index: VectorIndex, vectors: Vectors, truth: GroundTruth, goal: Goal
-) -> VectorIndex:
+def _tuned(index: VectorIndex, vectors: Vectors, truth: GroundTruth, goal: Goal) -> VectorIndex:
     if truth.rows.size == 0:
         return index
     found = tune(index, vectors, truth, goal)

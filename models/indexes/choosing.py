@@ -18,7 +18,7 @@ from models.indexes.principal import kept_axes
 from models.indexes.recall import ground_truth
 from models.indexes.streams import prepared, sample, take
 from models.indexes.tuning import Goal, Tuned, tune
-from models.indexes.vector_index import Learnt, VectorIndex
+from models.indexes.vector_index import VectorIndex
 from models.indexes.work import query_ns
 from models.types import ArrayVectors
 
@@ -76,12 +76,14 @@ def choose_by_trial(
         goal: the recall to reach, and what it may cost.
         seed: of the sample and of all training.
     """
-    if len(plans) == 1:
+    if len(plans) == 1 and plans[0].kind is not IndexKind.PROJECTED:
         return plans[0]
     count = trial_rows(vectors.rows, vectors.dim)
     rows = take(vectors, sample(vectors.rows, count, seed))
     some = ArrayVectors(prepared(rows, vectors.dim, metric))
     axes = kept_axes(some.matrix)
+    if len(plans) == 1:
+        return _like(plans[0], vectors.rows, axes)
     queries = np.arange(count - min(_QUERIES, count // 20), count, dtype=np.int64)
     truth = ground_truth(some, queries, _K, metric)
     trials: list[Trial] = []
@@ -91,7 +93,7 @@ def choose_by_trial(
         small, full = (_like(plan, n, axes) for n in (some.rows, vectors.rows))
         index = VectorIndex.empty(some.dim, metric, small)
         # The queries are the last rows of the sample, which training does not see.
-        index.train(some.matrix[: small.training_rows], seed, Learnt(axes=axes))
+        index.train(some.matrix[: small.training_rows], seed, axes)
         index.add(some.matrix)
         tuned = tune(index, some, truth, goal)
         cost = query_ns(full, tuned.parameters, vectors.rows, vectors.dim, _K)
@@ -114,4 +116,6 @@ def _like(plan: IndexPlan, rows: int, axes: Matrix) -> IndexPlan:
     """Return the plan of the same kind for another number of vectors."""
     if plan.kind is None:
         raise TypeError(f"{plan.factory} is of no kind")
-    return plan_for(plan.kind, rows, plan.reasons[:1], Coding(axes.shape[1], plan.codec, axes.shape[0]))
+    return plan_for(
+        plan.kind, rows, plan.reasons[:1], Coding(axes.shape[1], plan.codec, axes.shape[0])
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from models.indexes.plans import rivals
 from models.indexes.recall import RecallEstimate, estimate_recall, ground_truth, measure_recall
 from models.indexes.streams import sample
 
@@ -44,21 +43,16 @@ class Growth:
     added: int
 
 
-def reason_to_retrain(
-    growth: Growth, dim: int, metric: Metric, most_bytes: int | None = None
-) -> str | None:
+def reason_to_retrain(growth: Growth, wanted: tuple[IndexPlan, ...]) -> str | None:
     """Return why an index should be built anew rather than extended; None where it should not.
 
     Args:
         growth: the index and the batch.
-        dim: the vectors' length.
-        metric: how nearness is measured.
-        most_bytes: what an index may take in memory.
+        wanted: the plans that suit what there will be.
     """
     rows = growth.alive + growth.added
     dead = growth.held - growth.alive
     total = growth.held + growth.added
-    wanted = rivals(rows, dim, metric, most_bytes)
     if (growth.plan.kind, growth.plan.codec) not in {(plan.kind, plan.codec) for plan in wanted}:
         return f"{rows:,} vectors ask for {wanted[0].factory}, not {growth.plan.factory}"
     if dead > MOST_DEAD * total:

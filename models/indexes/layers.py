@@ -12,6 +12,7 @@ from models.indexes.faiss_library import library
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from models.indexes.plans import SearchParameters
     from models.types import Matrix, RowIds
 
 
@@ -27,9 +28,9 @@ class Layers:
     """
 
     whole: Any
-    lists: Any | None
-    transform: Any | None
-    store: Any | None
+    lists: Any
+    transform: Any
+    store: Any
 
     @classmethod
     def of(cls, index: Any) -> Layers:
@@ -53,6 +54,26 @@ class Layers:
             return False
         holds = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer)
         return self.store is not None or isinstance(self.lists, holds)
+
+    def parameters(self, effort: SearchParameters, selector: Any = None) -> Any:
+        """Return an effort as FAISS takes it.
+
+        Args:
+            effort: how hard to try.
+            selector: FAISS's `IDSelector` of the rows to consider; None for all.
+        """
+        faiss = library()
+        if effort.ef_search is not None:
+            return faiss.SearchParametersHNSW(efSearch=effort.ef_search, sel=selector)
+        if effort.nprobe is None:
+            return faiss.SearchParameters(sel=selector)
+        inner = faiss.SearchParametersIVF(nprobe=effort.nprobe, sel=selector)
+        if self.transform is not None:
+            inner = faiss.SearchParametersPreTransform(index_params=inner)
+        if self.store is None:
+            return inner
+        factor = effort.k_factor or 1
+        return faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
 
     def probed(self, queries: Matrix, nprobe: int) -> RowIds:
         """Return the lists nearest to some prepared queries: (queries, nprobe) int64."""

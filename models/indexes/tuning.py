@@ -35,6 +35,9 @@ class Goal:
     most_ns: float | None = None
 
 
+USUAL: Final = Goal()
+
+
 @dataclass(frozen=True, slots=True)
 class Tuned:
     """An effort, what it finds and what it costs.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -26,19 +26,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from models.indexes.plans import IndexPlan
-
-
-@dataclass(frozen=True, slots=True)
-class Learnt:
-    """What another index has learnt from the same sample.
-
-    Attributes:
-        centroids: (lists, dim) float32 without a projection; of use for as many lists.
-        axes: the principal ones, at least as many as are projected on.
-    """
-
-    centroids: Matrix | None = None
-    axes: Matrix | None = None
 
 
 class VectorIndex:
@@ -111,20 +98,13 @@ class VectorIndex:
         plan = replace(self.plan, search_parameters=parameters)
         return VectorIndex(self._index, self.metric, plan, self.fingerprint)
 
-    @property
-    def centroids(self) -> Matrix:
-        """Those of the inverted lists: (lists, dim behind a projection) float32."""
-        quantizer = library().downcast_index(self._layers.lists.quantizer)
-        found: Matrix = quantizer.reconstruct_n(0, quantizer.ntotal)
-        return found
-
-    def train(self, sample: Matrix, seed: int, known: Learnt = Learnt()) -> None:
+    def train(self, sample: Matrix, seed: int, axes: Matrix | None = None) -> None:
         """Learn lists and codes from a sample; the same sample and seed learn the same.
 
         Args:
             sample: (rows, dim) float32.
             seed: of the k-means behind inverted lists.
-            known: what need not be learnt again.
+            axes: the principal ones of a projection, if they are known already.
 
         Raises:
             IndexMismatchError, InvalidVectorsError: see `prepared`.
@@ -135,11 +115,8 @@ class VectorIndex:
             # The plan bounds the lists; below one list's worth FAISS would only print a warning.
             lists.cp.min_points_per_centroid = 1
         if self._layers.transform is not None:
-            axes = principal_axes(ready)[1] if known.axes is None else known.axes
-            fix_axes(self._layers.transform, axes)
-        elif lists is not None and known.centroids is not None:
-            if known.centroids.shape[0] == lists.nlist:
-                lists.quantizer.add(known.centroids)  # FAISS then learns the codes alone
+            learnt = principal_axes(ready)[1] if axes is None else axes
+            fix_axes(self._layers.transform, learnt)
         self._index.train(ready)
 
     def add(self, vectors: Matrix) -> None:
@@ -184,7 +161,7 @@ class VectorIndex:
             distances, rows = lists.nearest(ready, k)
             found = Neighbours(rows, from_faiss(distances, rows, self.metric))
         else:
-            found = self._search(ready, k, self._parameters(effort, selector))
+            found = self._search(ready, k, self._layers.parameters(effort, selector))
         last = min(k, available) - 1
         while effort.nprobe is not None and effort.nprobe < (self.lists or 0):
             # The probed lists of these queries hold fewer than k rows: more lists for them.
@@ -192,7 +169,7 @@ class VectorIndex:
             if short.size == 0:
                 break
             effort = replace(effort, nprobe=min(4 * effort.nprobe, self.lists or 1))
-            again = self._search(ready[short], k, self._parameters(effort, selector))
+            again = self._search(ready[short], k, self._layers.parameters(effort, selector))
             found.rows[short], found.similarities[short] = again.rows, again.similarities
         return found
 
@@ -222,7 +199,7 @@ class VectorIndex:
             nprobe = self._effort().nprobe or 1
             return self._within(ListSearch(self._layers, nprobe), ready, threshold, limit)
         limits, distances, rows = self._index.range_search(
-            ready, self._radius(threshold), params=self._parameters(self._effort())
+            ready, self._radius(threshold), params=self._layers.parameters(self._effort())
         )
         counts = np.diff(limits.astype(np.int64))
         if rows.size > limit:
@@ -303,21 +280,6 @@ class VectorIndex:
                 ef_search=ceil(min(self.rows, (wanted.ef_search or 64) * widen))
             )
         return SearchParameters()
-
-    def _parameters(self, effort: SearchParameters, selector: Any = None) -> Any:
-        faiss = library()
-        if effort.ef_search is not None:
-            return faiss.SearchParametersHNSW(efSearch=effort.ef_search, sel=selector)
-        if effort.nprobe is None:
-            return faiss.SearchParameters(sel=selector)
-        inner = faiss.SearchParametersIVF(nprobe=effort.nprobe, sel=selector)
-        if self._layers.transform is not None:
-            inner = faiss.SearchParametersPreTransform(index_params=inner)
-        if not self.has_store:
-            return inner
-        return faiss.IndexRefineSearchParameters(
-            k_factor=effort.k_factor or 1, base_index_params=inner
-        )
 
     def _selector(self, allowed: RowIds) -> Any:
         """Build a bitmap: one bit a row, and a test costs the same however many are allowed.

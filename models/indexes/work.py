@@ -48,9 +48,7 @@ _DECIDED: Final = (30.0, 0.25)
 """A candidate that the store decides about, and a dimension of it: it lies anywhere in memory."""
 
 
-def query_ns(
-    plan: IndexPlan, effort: SearchParameters, rows: int, dim: int, k: int
-) -> float:
+def query_ns(plan: IndexPlan, effort: SearchParameters, rows: int, dim: int, k: int) -> float:
     """Return what a query for k neighbours costs, in nanoseconds of one core.
 
     Args:
