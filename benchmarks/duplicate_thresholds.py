@@ -40,7 +40,7 @@ from models.encoders.word2vec import Word2VecEncoder
 from models.indexes.build import build_index
 from models.indexes.row_view import RowView
 from models.types import ArrayVectors, Matrix, Metric, normalised
-from tasks.stages.deduplicating import DEFAULT_THRESHOLDS
+from tasks.stages.thresholds import DEFAULT_THRESHOLDS
 
 PHOTO_THRESHOLDS = (0.80, 0.82, 0.84, 0.85, 0.86, 0.88, 0.90, 0.92, 0.94, 0.95)
 TEXT_THRESHOLD = 0.95
@@ -137,8 +137,9 @@ def measure_texts(abstracts: list[str]) -> None:
     )
     print(f"texts: {len(texts):,}, removed at {TEXT_THRESHOLD}: {len(shared):,}")
     print("similarity      removals  confirmed  median Jaccard")
+    near = pairs.similarities[cover.pairs]
     for low, high in pairwise(np.append(np.arange(95, 100) / 100, 1.001)):
-        part = shared[(cover.similarities >= low) & (cover.similarities < high)]
+        part = shared[(near >= low) & (near < high)]
         confirmed = (part >= CONFIRMED_JACCARD).mean()
         span = f"[{low:.2f}, {min(high, 1.0):.2f}{']' if high > 1 else ')'}"
         print(f"{span:14}  {len(part):8,}  {confirmed:9.2f}  {np.median(part):14.2f}")

@@ -75,6 +75,7 @@ DUPLICATES = TableSchema(
             ("twin_id", pa.string()),
             ("group_id", pa.string()),
             ("kind", pa.string()),
+            ("score", pa.float32()),
             ("similarity", pa.float32()),
             ("rule", pa.string()),
             ("threshold", pa.float32()),

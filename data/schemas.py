@@ -7,7 +7,7 @@ import pyarrow as pa
 from data.result_schemas import RESULTS
 from data.table_schema import TableSchema
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """The layout of tables and snapshots together. Raise it with a migration from the version before in
 `data.maintenance.migrating`, never without one."""
 

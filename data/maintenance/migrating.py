@@ -71,6 +71,12 @@ def _rows_from_3(name: str, rows: pa.Table) -> pa.Table:
     )
 
 
+def _rows_from_4(name: str, rows: pa.Table) -> pa.Table:
+    if name != "duplicates" or "score" in rows.column_names:
+        return rows
+    return rows.append_column("score", rows["similarity"])
+
+
 MIGRATIONS: Final[dict[int, Migration]] = {
     0: Migration(
         "the column 'at' becomes 'recorded_at'; shards are sealed; logs of old versions are kept",
@@ -92,6 +98,11 @@ MIGRATIONS: Final[dict[int, Migration]] = {
         "'spaces' gets the columns 'key' and 'is_waiting': a new version is filled beside the old; "
         "the new table 'vocabulary'",
         _rows_from_3,
+        lambda footer: footer,
+    ),
+    4: Migration(
+        "'duplicates' gets the column 'score'",
+        _rows_from_4,
         lambda footer: footer,
     ),
 }

@@ -17,7 +17,7 @@ from latentlake.errors import ConfigError
 if TYPE_CHECKING:
     from models.types import RowIds
 
-Similarities = npt.NDArray[np.float32]
+Similarities = npt.NDArray[np.floating]
 
 MAX_PAIRS: Final = 100_000_000
 """More of them mean a threshold that tells nothing apart, whatever the memory."""
@@ -41,7 +41,7 @@ class Pairs:
     Attributes:
         first: (pairs,) int64.
         second: (pairs,) int64, greater than `first`.
-        similarities: (pairs,) float32.
+        similarities: (pairs,) float32, or whatever else orders the pairs; more is nearer.
     """
 
     first: RowIds
@@ -61,12 +61,12 @@ class Cover:
     Attributes:
         removed: (removed,) int64, ascending.
         twins: (removed,) int64, the nearest row that stays, for each removed one.
-        similarities: (removed,) float32, of each with its twin.
+        pairs: (removed,) int64: the place of each one's pair with its twin among all pairs.
     """
 
     removed: RowIds
     twins: RowIds
-    similarities: Similarities
+    pairs: RowIds
 
     @property
     def groups(self) -> RowIds:
@@ -100,12 +100,12 @@ def greedy_cover(pairs: Pairs, priority: RowIds) -> Cover:
     leaves = np.concatenate((one, other))
     stays = np.concatenate((other, one))
     similarities = np.concatenate((pairs.similarities, pairs.similarities))
-    useful = ~kept[leaves] & kept[stays]
+    useful = np.flatnonzero(~kept[leaves] & kept[stays])
     leaves, stays, similarities = leaves[useful], stays[useful], similarities[useful]
     removed = priority[leaves]
     order = np.lexsort((stays, -similarities, removed))
     nearest = order[np.flatnonzero(np.diff(removed[order], prepend=-1))]
-    return Cover(removed[nearest], priority[stays[nearest]], similarities[nearest])
+    return Cover(removed[nearest], priority[stays[nearest]], useful[nearest] % max(1, pairs.count))
 
 
 def _kept_ranks(before: RowIds, after: RowIds, count: int) -> npt.NDArray[np.bool_]:

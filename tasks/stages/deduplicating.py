@@ -19,25 +19,25 @@ from data.content import digest_of_column
 from data.scans import table_batches
 from data.schemas import ITEMS
 from latentlake.errors import ConfigError
-from models.analysis.duplicates import Cover, greedy_cover
+from models.analysis.duplicates import Cover, Pairs, greedy_cover
+from models.analysis.edges import EXACT, KINDS
 from models.indexes.results import NO_ROW
-from models.types import Metric
 from tasks.stages.budget import budget_of
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
-from tasks.stages.pairing import pair_contents, stored_pairs
+from tasks.stages.edges import stored_edges
+from tasks.stages.pairing import pair_contents
+from tasks.stages.thresholds import near_threshold
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
+    from models.analysis.edges import Edges
     from tasks.stages.receipts import StageReceipt
 
 RULE = "greedy-cover"
-DEFAULT_THRESHOLDS = {"image": 0.9, "text": 0.98, "vector": 0.98}
-"""Where removals of real photos and abstracts are nearly all true; see docs/decisions/0003."""
-_KINDS = {"image": "perceptual", "text": "semantic", "vector": "near"}
-_REVISION = 1
+_REVISION = 2
 
 
 def find_duplicates(
@@ -56,28 +56,24 @@ def find_duplicates(
     }
 
     def work(_: Details | None) -> Built:
-        near = stored_pairs(lake, name, vectors) if found is None else found
-        cover = greedy_cover(near, _priority(ranked, vectors))
-        table = _rows(ranked, vectors, cover)
-        kinds = pa.array(["exact", _KINDS[space.modality]])
-        exact = table["kind"].to_numpy() == 0
+        edges = stored_edges(lake, settings, space, vectors).within()
+        cover = greedy_cover(
+            Pairs(edges.first, edges.second, edges.strengths()), _priority(ranked, vectors)
+        )
+        table = _rows(ranked, vectors, cover, edges.chosen(cover.pairs))
+        rows = table.num_rows
         columns = {
-            "space": pa.array(np.full(table.num_rows, name), pa.string()),
-            "item_id": table["item_id"],
-            "twin_id": table["twin_id"],
-            "group_id": table["twin_id"],
-            "kind": kinds.take(table["kind"].combine_chunks()),
-            "similarity": table["similarity"],
-            "rule": pa.array(np.full(table.num_rows, RULE), pa.string()),
-            "threshold": pa.array([threshold] * table.num_rows, pa.float32()),
-            "run_id": pa.array(np.full(table.num_rows, run_id), pa.string()),
+            "space": pa.array(np.full(rows, name), pa.string()),
+            **{column: table[column] for column in table.column_names},
+            "rule": pa.array(np.full(rows, RULE), pa.string()),
+            "run_id": pa.array(np.full(rows, run_id), pa.string()),
         }
         lake.replace_space("duplicates", name, pa.table(columns), run_id)
-        counts = {"exact": int(exact.sum()), "near": int((~exact).sum())}
+        exact = pc.sum(pc.equal(table["kind"], "exact")).as_py() or 0
+        counts = {"exact": exact, "near": rows - exact}
         return Built(counts, {"threshold": threshold, "rule": RULE}, _notes(space, threshold))
 
-    budget = budget_of(settings)
-    paired, found = pair_contents(lake, budget, space, vectors, threshold, run_id)
+    paired = pair_contents(lake, budget_of(settings), space, vectors, threshold, run_id)
     step = BuildStep("duplicates", space, inputs)
     receipt = build_if_changed(lake, step, vectors, run_id, work)
     changed = paired.changed or receipt.changed
@@ -89,29 +85,6 @@ def _notes(space: SpaceRow, threshold: float | None) -> tuple[str, ...]:
         return ()
     metric = space.id.metric
     return (f"only exact copies: the metric {metric} has no default for duplicates.threshold",)
-
-
-def near_threshold(settings: Settings, space: SpaceRow) -> float | None:
-    """Return the least similarity of near-duplicates; None where only equal contents are copies.
-
-    Raises:
-        ConfigError: no similarity of the space's metric has this value.
-    """
-    threshold, metric = settings.space(space.id.name).duplicates.threshold, Metric(space.id.metric)
-    if threshold is None:
-        return DEFAULT_THRESHOLDS[space.modality] if metric is Metric.COSINE else None
-    if metric is Metric.COSINE and not 0 < threshold <= 1:
-        raise ConfigError(
-            f"space '{space.id.name}': duplicates.threshold = {threshold:g} is no cosine of "
-            "near-duplicates: it must be above 0 and at most 1."
-        )
-    if metric is Metric.L2 and threshold > 0:
-        raise ConfigError(
-            f"space '{space.id.name}': duplicates.threshold = {threshold:g}, but the similarity of "
-            "the metric l2 is minus the squared distance: write "
-            f"{-(threshold**2):g} for a distance of at most {threshold:g}."
-        )
-    return threshold
 
 
 def ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
@@ -144,8 +117,15 @@ def _priority(ranked: pa.Table, vectors: ShardVectors) -> Any:
     return found[np.sort(first)].astype(np.int64)
 
 
-def _rows(ranked: pa.Table, vectors: ShardVectors, cover: Cover) -> pa.Table:
-    """Return a row a removed item: item_id, twin_id, kind (0 exact, 1 near), similarity."""
+def _rows(ranked: pa.Table, vectors: ShardVectors, cover: Cover, proofs: Edges) -> pa.Table:
+    """Return a row a removed item, with its twin and what speaks for it.
+
+    Args:
+        ranked: the items, the one to keep first in front.
+        vectors: of their contents.
+        cover: the contents that leave, each with its twin.
+        proofs: the edge between each of them and its twin.
+    """
     # Dictionary codes are given in the order of first occurrence: the best item of each content.
     encoded = ranked["content_id"].combine_chunks().dictionary_encode()
     code = encoded.indices.to_numpy()
@@ -153,19 +133,28 @@ def _rows(ranked: pa.Table, vectors: ShardVectors, cover: Cover) -> pa.Table:
     row_of = vectors.rows_of(encoded.dictionary)
     code_of = np.full(vectors.rows, NO_ROW, np.int64)
     code_of[row_of[row_of != NO_ROW]] = np.flatnonzero(row_of != NO_ROW)
-    twin_code = np.full(best.size, NO_ROW, np.int64)
-    similarity = np.ones(best.size, np.float32)
-    leaving = code_of[cover.removed]
-    twin_code[leaving], similarity[leaving] = code_of[cover.twins], cover.similarities
-    near = twin_code[code] != NO_ROW
+    place = np.full(best.size, NO_ROW, np.int64)
+    place[code_of[cover.removed]] = np.arange(cover.removed.size)
+    near = place[code] != NO_ROW
     removed = np.flatnonzero(near | (best[code] != np.arange(code.size)))
     near, code = near[removed], code[removed]
-    twins = best[np.where(near, twin_code[code], code)]
+    twin_code, proof = code.copy(), place[code[near]]
+    twin_code[near] = code_of[cover.twins[proof]]
+
+    def told(values: np.ndarray, exact: float) -> np.ndarray:
+        column = np.full(removed.size, exact, values.dtype)
+        column[near] = values[proof]
+        return column
+
+    twins = ranked["item_id"].take(pa.array(best[twin_code]))
     return pa.table(
         {
             "item_id": ranked["item_id"].take(pa.array(removed)),
-            "twin_id": ranked["item_id"].take(pa.array(twins)),
-            "kind": pa.array(near.astype(np.int8)),
-            "similarity": pa.array(np.where(near, similarity[code], np.float32(1.0))),
+            "twin_id": twins,
+            "group_id": twins,
+            "kind": pa.array(KINDS).take(pa.array(told(proofs.kinds, EXACT))),
+            "score": pa.array(told(proofs.scores, 1.0)),
+            "similarity": pa.array(told(proofs.similarities, 1.0)),
+            "threshold": pa.array(told(proofs.least(), 1.0)),
         }
     )

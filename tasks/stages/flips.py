@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from models.analysis.agreement import near_pairs, similarities_of, strange_ranks
 from models.analysis.duplicates import Cover, Pairs, greedy_cover
-from tasks.stages.deduplicating import near_threshold, ranked_items
+from tasks.stages.deduplicating import ranked_items
+from tasks.stages.thresholds import near_threshold
 
 if TYPE_CHECKING:
     import pyarrow as pa

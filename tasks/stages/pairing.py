@@ -46,8 +46,8 @@ def pair_contents(
     vectors: ShardVectors,
     threshold: float | None,
     run_id: str,
-) -> tuple[StageReceipt, Pairs | None]:
-    """Bring the space's pairs up to date, and return them if they have changed.
+) -> StageReceipt:
+    """Bring the space's pairs up to date.
 
     Only contents that were not there last time are searched for: the table `paired` knows which
     those are. A pair of a content that has gone goes with it. Without a threshold there are none.
@@ -64,15 +64,12 @@ def pair_contents(
             fresh = vectors.rows_outside(known["content_id"])
             old = stored_pairs(lake, name, vectors)
         found = joined(old, _found(lake, budget, space, vectors, threshold, fresh))
-        made.append(found)
         lake.replace_space("pairs", name, _rows(vectors, found), run_id)
         lake.replace_space("paired", name, _covered(vectors), run_id)
         details = {"threshold": threshold, "searched": int(fresh.size)}
         return Built({"pairs": found.count}, details)
 
-    made: list[Pairs] = []
-    receipt = build_if_changed(lake, step, vectors, run_id, work)
-    return receipt, made[0] if made else None
+    return build_if_changed(lake, step, vectors, run_id, work)
 
 
 def _found(

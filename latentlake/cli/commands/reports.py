@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from latentlake.cli.output import Output
     from latentlake.cli.reading import Reading
 
-KINDS = ("exact", "perceptual", "lexical", "semantic", "near")
+KINDS = ("exact", "pixels", "lexical", "perceptual", "semantic", "near")
 
 DUPLICATES = """
-SELECT d.space, removed.uri AS removed, kept.uri AS kept, d.kind, d.similarity, d.threshold, d.rule,
-       removed.source, d.item_id, d.twin_id, d.group_id
+SELECT d.space, removed.uri AS removed, kept.uri AS kept, d.kind, d.score, d.similarity,
+       d.threshold, d.rule, removed.source, d.item_id, d.twin_id, d.group_id
 FROM duplicates d
 JOIN all_items removed ON removed.item_id = d.item_id
 JOIN all_items kept ON kept.item_id = d.twin_id
 WHERE ($1 IS NULL OR d.space = $1) AND ($2 IS NULL OR d.kind = $2)
-ORDER BY d.space, d.similarity DESC, kept.uri, removed.uri
+ORDER BY d.space, d.score DESC, d.similarity DESC, kept.uri, removed.uri
 LIMIT $3"""
 
 SUMMARY = """
@@ -97,14 +97,14 @@ def duplicates(
 ) -> None:
     """List items that repeat another one, and which.
 
-    Each row is an item that could be removed, the twin that would be kept, how similar the two
-    are and the rule and threshold that decided. Nothing is ever deleted from your sources.
+    Each row is an item that could be removed, the twin that would be kept, the score of the two,
+    and the rule and threshold that decided. Nothing is ever deleted from your sources.
     """
     from latentlake.cli.reading import reading
 
     with reading(config, as_of) as lake:
         name = lake.require_space(space)
-        shown = ("removed", "kept", "kind", "similarity", "threshold", "rule")
+        shown = ("removed", "kept", "kind", "score", "threshold", "rule")
         output.write(lake.query(DUPLICATES, [name, kind, limit], shown=_with_space(name, shown)))
 
 

@@ -405,7 +405,7 @@ def test_a_lake_of_version_0_is_migrated(built: Project) -> None:
     age(built)
     with pytest.raises(SchemaVersionError, match="latentlake migrate"):
         built.lake.snapshot()
-    with pytest.raises(SchemaVersionError, match="version 0, this code reads 4"):
+    with pytest.raises(SchemaVersionError, match="version 0, this code reads 5"):
         begin_run(built.lake, "pipeline")
     with pytest.raises(SchemaVersionError, match="latentlake migrate"):
         built.lake.upsert("runs", table_of("runs", [{"run_id": "r"}]), "r")
@@ -518,7 +518,7 @@ def test_a_lake_of_version_1_gets_its_new_column_and_keeps_its_shards(built: Pro
     for folder in built.lake.table_folders():
         table = DeltaTable(str(built.lake.root / folder))
         table.alter.set_table_description(describe_version(1))
-    with pytest.raises(SchemaVersionError, match="version 1, this code reads 4"):
+    with pytest.raises(SchemaVersionError, match="version 1, this code reads 5"):
         built.lake.upsert("runs", table_of("runs", [{"run_id": "r"}]), "r")
     migrate_lake(built.lake, built.settings)
     assert dump(built, built.lake.snapshot()) == expected
@@ -590,3 +590,20 @@ def test_a_busy_lake_is_not_maintained(built: Project) -> None:
         ):
             with pytest.raises(LakeBusyError):
                 call()
+
+
+def test_a_lake_of_version_4_gets_scores(built: Project) -> None:
+    from deltalake import DeltaTable, write_deltalake
+
+    items = built.lake.read("items")["item_id"].to_pylist()[:2]
+    row = {"space": "words", "item_id": items[0], "twin_id": items[1], "similarity": 0.75}
+    rows = table_of("duplicates", [row]).drop_columns(["score"])
+    table = built.lake.delta("tables/duplicates")
+    assert table is not None
+    write_deltalake(table, rows, mode="overwrite", schema_mode="overwrite", partition_by=["space"])
+    for folder in built.lake.table_folders():
+        place = DeltaTable(str(built.lake.root / folder))
+        place.alter.set_table_description(describe_version(4))
+    migrate_lake(built.lake, built.settings)
+    (found,) = built.lake.read("duplicates").to_pylist()
+    assert (found["item_id"], found["score"], found["similarity"]) == (items[0], 0.75, 0.75)

@@ -1,0 +1,37 @@
+"""All that is stored about which contents of a space resemble which: what every decision reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models.analysis.edges import Edges, joined_edges
+from tasks.stages.pairing import stored_pairs
+from tasks.stages.thresholds import PAIR_KINDS, near_threshold
+
+if TYPE_CHECKING:
+    from data.catalog import SpaceRow
+    from data.lake import Lake
+    from data.vectors import ShardVectors
+    from latentlake.settings import Settings
+
+
+def stored_edges(lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors) -> Edges:
+    """Return what is stored about pairs of these contents, in no order; nothing is computed anew.
+
+    Each source of edges has a line here. Items of equal content are no edges: they are one row.
+
+    Args:
+        lake: whose tables are read, as they are committed now.
+        settings: the thresholds.
+        space: whose.
+        vectors: its rows; edges of contents that have gone are left out.
+
+    Raises:
+        ConfigError: a threshold is none of the space's metric.
+    """
+    return joined_edges([_near_edges(lake, settings, space, vectors)])
+
+
+def _near_edges(lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors) -> Edges:
+    pairs = stored_pairs(lake, space.key, vectors)
+    return Edges.of_kind(PAIR_KINDS[space.modality], pairs, near_threshold(settings, space))
