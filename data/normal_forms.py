@@ -48,5 +48,5 @@ def pixel_digest(pixels: npt.NDArray[np.uint8]) -> str:
         32 hexadecimal characters.
     """
     digest = blake2b(struct.pack("<3q", *pixels.shape), digest_size=DIGEST_BYTES)
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from models.analysis.edges import Edges, joined_edges
+from tasks.stages.lexical_pairing import lexical_threshold, stored_lexical
 from tasks.stages.pairing import stored_pairs
 from tasks.stages.thresholds import PAIR_KINDS, near_threshold
 
@@ -29,7 +30,25 @@ def stored_edges(lake: Lake, settings: Settings, space: SpaceRow, vectors: Shard
     Raises:
         ConfigError: a threshold is none of the space's metric.
     """
-    return joined_edges([_near_edges(lake, settings, space, vectors)])
+    return joined_edges(
+        [
+            _near_edges(lake, settings, space, vectors),
+            *_lexical_edges(lake, settings, space, vectors),
+        ]
+    )
+
+
+def _lexical_edges(
+    lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors
+) -> list[Edges]:
+    threshold = lexical_threshold(settings, space)
+    if threshold is None:
+        return []
+    stored = stored_lexical(lake, space, vectors)
+    return [
+        Edges.of_kind("normalised", stored.of_kind("normalised"), 1.0),
+        Edges.of_kind("lexical", stored.of_kind("lexical"), threshold),
+    ]
 
 
 def _near_edges(lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors) -> Edges:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from models.types import RowIds
     from tasks.stages.receipts import StageReceipt
 
+
 def lexical_threshold(settings: Settings, space: SpaceRow) -> float | None:
     """Return the least Jaccard index of texts that repeat each other; None for no comparison."""
     threshold = settings.space(space.id.name).duplicates.lexical
@@ -56,7 +57,9 @@ def pair_texts(
         if threshold is None:
             _store(lake, space, vectors, joined_lexical([]), np.empty(0, np.int64), run_id)
             return Built({"pairs": 0})
-        budget.require(f"lexical duplicates of space '{space.label}'", wordings_need(vectors, budget.compared))
+        budget.require(
+            f"lexical duplicates of space '{space.label}'", wordings_need(vectors, budget.compared)
+        )
         comparison = TextComparison(lake, space, vectors, budget, threshold)
         fresh, old = comparison.present.copy(), joined_lexical([])
         if last is not None:
@@ -113,5 +116,3 @@ def _store(
 def _numbers(column: pa.DictionaryArray, vectors: ShardVectors) -> RowIds:
     rows: RowIds = vectors.rows_of(column.dictionary)[column.indices.to_numpy()]
     return rows
-
-

@@ -64,11 +64,10 @@ def complete_wordings(lake: Lake, settings: Settings, space: SpaceRow, run_id: s
     Returns:
         How many rows were added; texts that cannot be read just now are left for the next time.
     """
-    with working_on(lake, settings, f"wordings-{space.id.name}") as work:
+    other = f"FROM wordings SELECT content_id WHERE rules <> {quoted(RULES)}"
+    _drop(lake, settings, other, run_id)
+    with working_on(lake, settings, "wordings") as work:
         work.view_table(lake, "wordings")
-        other = f"SELECT content_id FROM wordings WHERE rules <> {quoted(RULES)}"
-        if change_table(lake, "wordings", work, TableChange(gone=other), run_id):
-            work.view_table(lake, "wordings")
         view_first_places(work, lake, settings.space(space.id.name).sources)
         work.execute(
             "CREATE TABLE pending AS FROM first_places "
@@ -80,16 +79,11 @@ def complete_wordings(lake: Lake, settings: Settings, space: SpaceRow, run_id: s
 
 def drop_wordings(lake: Lake, settings: Settings, run_id: str) -> int:
     """Remove the rows of contents that no item points to any more; return how many."""
-    with working_on(lake, settings, "wordings") as work:
-        work.view_table(lake, "wordings")
-        work.view_table(lake, "items")
-        gone = (
-            "SELECT content_id FROM wordings "
-            "ANTI JOIN (SELECT content_id FROM items WHERE NOT deleted) USING (content_id)"
-        )
-        count = work.count(f"({gone})")
-        change_table(lake, "wordings", work, TableChange(gone=gone), run_id)
-        return count
+    unused = (
+        "SELECT content_id FROM wordings "
+        "ANTI JOIN (SELECT content_id FROM items WHERE NOT deleted) USING (content_id)"
+    )
+    return _drop(lake, settings, unused, run_id)
 
 
 class Signer:
@@ -109,6 +103,18 @@ class Signer:
                 made += _signed(part)
                 part = []
         return made + _signed(part)
+
+
+def _drop(lake: Lake, settings: Settings, gone: str, run_id: str) -> int:
+    """Remove the rows that a query names; return how many."""
+    if not lake.files("wordings"):
+        return 0
+    with working_on(lake, settings, "wordings") as work:
+        work.view_table(lake, "wordings")
+        work.view_table(lake, "items")
+        count = work.count(f"({gone})")
+        change_table(lake, "wordings", work, TableChange(gone=gone), run_id)
+        return count
 
 
 def _signed(texts: list[str]) -> list[Wording]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_a_normal_form_is_its_own_normal_form_and_that_of_any_spacing(text: str)
     assert normal_text("  " + text.replace(" ", " \t ") + "\n") == normal
 
 
-def encoded(pixels: np.ndarray, **options: object) -> bytes:
+def encoded(pixels: np.ndarray, **options: Any) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, **options)
     return stream.getvalue()
