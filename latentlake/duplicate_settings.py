@@ -19,7 +19,7 @@ class DuplicateSettings(BaseModel):
         "for cosines .9 (images), .98 (text, vectors), for other metrics none.",
     )
     lexical: Literal[False] | Annotated[float, Field(strict=True, ge=0.5, le=1)] = Field(
-        0.7,
+        0.8,
         description="The least share of common word triples (Jaccard) of two texts that repeat "
         "each other; false compares texts by vectors and bytes only.",
     )

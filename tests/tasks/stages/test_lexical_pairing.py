@@ -61,7 +61,7 @@ def stored(project: Project) -> Expected:
     return found
 
 
-def assert_pairs(project: Project, notes: dict[str, str], threshold: float = 0.7) -> None:
+def assert_pairs(project: Project, notes: dict[str, str], threshold: float = 0.8) -> None:
     wanted, found = brute_force(notes, threshold), stored(project)
     assert found.keys() == wanted.keys()
     for pair, (kind, value) in wanted.items():
@@ -194,8 +194,8 @@ def test_the_report_names_kind_twin_and_threshold(project: Project, notes: dict[
     for row in rows:
         assert row["twin_id"] not in removed
         by_kind.setdefault(row["kind"], []).append(row)
-    wanted = brute_force(notes, 0.7)
-    for kind, threshold in (("normalised", 1.0), ("lexical", 0.7)):
+    wanted = brute_force(notes, 0.8)
+    for kind, threshold in (("normalised", 1.0), ("lexical", 0.8)):
         assert by_kind[kind]
         for row in by_kind[kind]:
             one, other = sorted(items[row[name]]["content_id"] for name in ("item_id", "twin_id"))
