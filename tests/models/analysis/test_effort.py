@@ -27,7 +27,8 @@ def matrix() -> Matrix:
     copies = random.choice(ROWS, 2 * 1500, replace=False)
     noise = 0.15 * random.normal(size=(1500, DIM))
     found[copies[:1500]] = (found[copies[1500:]] + noise).astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return found
 
 
 @pytest.fixture(scope="module")
