@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.cli.conftest import Invoke
@@ -68,17 +69,17 @@ def test_lists_of_what_stays_and_goes_add_up(
     gone = removed(world, "cnn")
     items = [row for row in world.lake.read("items").to_pylist() if row["source"] == "photos"]
     stays = {row["item_id"] for row in items} - gone
-    parsers = {
+    parsers: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
         ".csv": lambda path: list(csv.DictReader(path.read_text("utf-8").splitlines())),
         ".json": lambda path: json.loads(path.read_text("utf-8")),
         ".jsonl": lambda path: [json.loads(line) for line in path.read_text("utf-8").splitlines()],
         ".parquet": lambda path: pq.read_table(path).to_pylist(),
     }
     for suffix, parse in parsers.items():
-        keep, remove = (parse(path) for path in export(suffix))
-        assert {row["item_id"] for row in keep} == stays
-        assert {row["item_id"] for row in remove} == gone
-        for row in keep + remove:
+        kept_rows, removed_rows = (parse(path) for path in export(suffix))
+        assert {row["item_id"] for row in kept_rows} == stays
+        assert {row["item_id"] for row in removed_rows} == gone
+        for row in kept_rows + removed_rows:
             assert row["path"] == str(world.folder / "photos" / row["uri"])
     keep, remove = export(".txt")
     lines = keep.read_text("utf-8").splitlines() + remove.read_text("utf-8").splitlines()

@@ -153,14 +153,8 @@ def plan(
 @as_of_option
 @config_option
 @output_options
-@click.pass_context
 def audit(
-    ctx: click.Context,
-    space: str | None,
-    as_of: str | None,
-    config: Path | None,
-    output: Output,
-    **wanted: Any,
+    space: str | None, as_of: str | None, config: Path | None, output: Output, **wanted: Any
 ) -> None:
     """Measure how many pairs the search has missed.
 
@@ -190,7 +184,7 @@ def audit(
     for error in filter(None, errors):
         click.echo(f"latentlake: {error}", err=True)
     if any(errors):
-        ctx.exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _chosen(spaces: list[SpaceRow], wishes: dict[str, Any]) -> list[SpaceRow]:

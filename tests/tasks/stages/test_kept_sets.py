@@ -24,6 +24,8 @@ from tests.tasks.conftest import age
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tasks.stages.kept_sets import Way
+
 CONFIG = """
 [[sources]]
 name = "photos"
@@ -55,9 +57,9 @@ def folder(tmp_path: Path, samples: Path) -> Path:
         place.write_bytes(picture.read_bytes())
         age(place)
     with tarfile.open(made / "shards.tar", "w") as tar:
-        for name in ("0001.jpg", "sub/0001.jpg"):
-            member = tarfile.TarInfo(name)
-            member.size = len(raw := pictures[3].read_bytes() + name.encode())
+        for inner in ("0001.jpg", "sub/0001.jpg"):
+            member = tarfile.TarInfo(inner)
+            member.size = len(raw := pictures[3].read_bytes() + inner.encode())
             tar.addfile(member, io.BytesIO(raw))
     rows = [{"id": key, "text": f"note {n} é"} for n, key in enumerate(KEYS)]
     (made / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -135,9 +137,10 @@ def test_nothing_is_replaced(folder: Path, tmp_path: Path) -> None:
     settings, items = items_of(folder, "photos")
     (tmp_path / "kept" / "photos").mkdir(parents=True)
     (tmp_path / "kept" / "photos" / "plain.jpg").write_text("something of mine")
-    for way in ("copy", "link"):
+    ways: tuple[Way, Way] = ("copy", "link")
+    for way in ways:
         with pytest.raises(ConfigError, match="nothing is replaced"):
-            lay_out(settings, items, tmp_path / "kept", way)  # type: ignore[arg-type]
+            lay_out(settings, items, tmp_path / "kept", way)
     assert (tmp_path / "kept" / "photos" / "plain.jpg").read_text() == "something of mine"
 
 
