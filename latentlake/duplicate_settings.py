@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 
@@ -15,6 +17,11 @@ class DuplicateSettings(BaseModel):
         allow_inf_nan=False,
         description="The least similarity of two near-duplicates, in the space's metric; default "
         "for cosines .9 (images), .98 (text, vectors), for other metrics none.",
+    )
+    lexical: Literal[False] | Annotated[float, Field(strict=True, ge=0.5, le=1)] = Field(
+        0.8,
+        description="The least share of common word triples (Jaccard) of two texts that repeat "
+        "each other; false compares texts by vectors and bytes only.",
     )
     keep: str = Field(
         "width*height desc, text_length desc, size_bytes desc, uri asc",

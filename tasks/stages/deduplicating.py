@@ -25,6 +25,7 @@ from models.indexes.results import NO_ROW
 from tasks.stages.budget import budget_of
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
 from tasks.stages.edges import stored_edges
+from tasks.stages.lexical_pairing import lexical_threshold, pair_texts
 from tasks.stages.pairing import pair_contents
 from tasks.stages.thresholds import near_threshold
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from tasks.stages.receipts import StageReceipt
 
 RULE = "greedy-cover"
-_REVISION = 2
+_REVISION = 3
 
 
 def find_duplicates(
@@ -49,6 +50,7 @@ def find_duplicates(
     ranked = ranked_items(lake, settings.space(space.id.name).sources, configured.keep)
     inputs = {
         "threshold": threshold,
+        "lexical": lexical_threshold(settings, space),
         "keep": configured.keep,
         "items": digest_of_column(ranked["item_id"]),
         "contents": digest_of_column(ranked["content_id"]),
@@ -77,11 +79,14 @@ def find_duplicates(
         }
         return Built(counts, details, _notes(space, threshold))
 
-    paired = pair_contents(lake, budget_of(settings), space, vectors, threshold, run_id)
+    paired = [pair_contents(lake, budget_of(settings), space, vectors, threshold, run_id)]
+    if space.modality == "text":
+        paired.append(pair_texts(lake, settings, space, vectors, run_id))
     step = BuildStep("duplicates", space, inputs)
     receipt = build_if_changed(lake, step, vectors, run_id, work)
-    changed = paired.changed or receipt.changed
-    return replace(receipt, changed=changed, seconds=paired.seconds + receipt.seconds)
+    receipts = [*paired, receipt]
+    changed, seconds = any(r.changed for r in receipts), sum(r.seconds for r in receipts)
+    return replace(receipt, changed=changed, seconds=seconds)
 
 
 def decide(ranked: pa.Table, vectors: ShardVectors, edges: Edges) -> pa.Table:
