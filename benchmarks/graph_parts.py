@@ -35,7 +35,7 @@ def by_latentlake(vectors: Any, _: int) -> Any:
 
 def by_pynndescent(vectors: Any, neighbours: int) -> Any:
     """Return the rows of the k nearest; numba has compiled on a few rows before."""
-    import pynndescent
+    import pynndescent  # type: ignore[import-not-found]  # of the other Python
 
     found, _ = pynndescent.NNDescent(
         vectors, "cosine", n_neighbors=max(neighbours, K + 1), n_jobs=THREADS, random_state=0
@@ -95,7 +95,7 @@ def run_stage(stage: str, folder: Path) -> dict[str, Any]:
     elif stage == "graph":
         receipt = link_neighbours(lake, settings, "own", "run")
     else:
-        receipt = report_space(lake, settings, "own", stage, "run")
+        receipt = report_space(lake, settings, "own", "duplicates", "run")
     took, worked = time.monotonic() - began, time.process_time() - cpu
     return _figures(took, worked, baseline) | {"counts": receipt.counts, "notes": receipt.notes}
 
