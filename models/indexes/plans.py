@@ -25,6 +25,8 @@ LEAST_CODED_ROWS: Final = 1000
 """Short codes are learnt from rows: with fewer, the vectors are kept as they are."""
 GRAPH_COARSE_LISTS: Final = 8192
 """From this many lists on, brute force over their centroids costs more than scanning some."""
+MOST_FACTOR: Final = 32
+"""Candidates for each wanted neighbour that short codes propose at the most."""
 TUNING_QUERIES: Final = 500
 MEASURING_QUERIES: Final = 1000
 

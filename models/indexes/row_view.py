@@ -6,11 +6,13 @@ dead rows until the index is trained anew. The vectors that count now have an or
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from models.indexes.errors import IndexMismatchError
+from models.indexes.plans import MOST_FACTOR
 from models.indexes.results import NO_ROW, Neighbours, RangeMatches
 
 if TYPE_CHECKING:
@@ -56,6 +58,17 @@ class RowView:
         alive = np.flatnonzero(row_of != NO_ROW).astype(np.int64)
         self.rows = int(alive.size)
         self._alive = None if alive.size == index.rows else alive
+
+    def probing(self, nprobe: int) -> RowView:
+        """Return the same view with another effort; only for inverted lists.
+
+        Where short codes propose candidates they propose as many as they ever do: how many are
+        enough was tuned for other lists.
+        """
+        tuned = self.index.plan.search_parameters
+        factor = None if tuned.k_factor is None else MOST_FACTOR
+        effort = replace(tuned, nprobe=nprobe, k_factor=factor)
+        return RowView(self.index.with_parameters(effort), self._row_of)
 
     def require(self, rows: int, dim: int, metric: Metric) -> None:
         """Check that the living rows are as many as certain vectors, of their kind.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from models.indexes.plans import SearchParameters
+from models.indexes.plans import MOST_FACTOR, SearchParameters
 from models.indexes.recall import GroundTruth, measure_recall
 from models.indexes.results import Neighbours
 from models.indexes.work import query_ns
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from models.indexes.vector_index import VectorIndex
     from models.types import Vectors
 
-_FACTORS: Final = (32, 16, 8, 6, 4, 3, 2, 1)
+_FACTORS: Final = (MOST_FACTOR, 16, 8, 6, 4, 3, 2, 1)
 """Candidates for each wanted neighbour that short codes may propose."""
 
 
