@@ -44,6 +44,22 @@ PAIRED = TableSchema(
     per_space=True,
 )
 
+VERIFIED_PAIRS = TableSchema(
+    "verified_pairs",
+    pa.schema(
+        [
+            ("space", pa.string()),
+            ("first", pa.string()),
+            ("second", pa.string()),
+            ("similarity", pa.float32()),
+            ("inliers", pa.int32()),
+            ("correlation", pa.float32()),
+        ]
+    ),
+    key=("space", "first", "second"),
+    per_space=True,
+)
+
 DUPLICATES = TableSchema(
     "duplicates",
     pa.schema(
@@ -140,6 +156,7 @@ RESULTS = (
     NEIGHBOURS,
     PAIRS,
     PAIRED,
+    VERIFIED_PAIRS,
     DUPLICATES,
     CLUSTERS,
     CLUSTER_SUMMARY,

@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from latentlake.duplicate_settings import DuplicateSettings
 from latentlake.errors import ConfigError, nearest_hint
 from latentlake.head_settings import ReduceSettings
 from latentlake.limits import LimitSettings
@@ -42,21 +43,6 @@ class LakeSettings(_Table):
 
     root: str = Field(
         "lake", description="A folder, relative to latentlake.toml, or s3://bucket/prefix."
-    )
-
-
-class DuplicateSettings(_Table):
-    """What counts as a near-duplicate."""
-
-    threshold: float | None = Field(
-        None,
-        allow_inf_nan=False,
-        description="The least similarity of two near-duplicates, in the space's metric; default "
-        "for cosines .9 (images), .98 (text, vectors), for other metrics none.",
-    )
-    keep: str = Field(
-        "width*height desc, text_length desc, size_bytes desc, uri asc",
-        description="SQL order over the items' columns: which of several duplicates is kept.",
     )
 
 

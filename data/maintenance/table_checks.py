@@ -34,6 +34,7 @@ _UNREADABLE: Final = (
 
 _REFERENCES: Final = {
     "pairs": (("first", "content"), ("second", "content")),
+    "verified_pairs": (("first", "content"), ("second", "content")),
     "paired": (("content_id", "content"),),
     "neighbours": (("content_id", "content"), ("neighbours", "content")),
     "clusters": (("content_id", "content"),),

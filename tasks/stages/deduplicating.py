@@ -23,10 +23,11 @@ from models.analysis.duplicates import Cover, Pairs, greedy_cover
 from models.analysis.edges import EXACT, KINDS
 from models.indexes.results import NO_ROW
 from tasks.stages.budget import budget_of
-from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
+from tasks.stages.builds import BuildStep, Built, Details, build_if_changed, last_build
 from tasks.stages.edges import stored_edges
 from tasks.stages.pairing import pair_contents
-from tasks.stages.thresholds import near_threshold
+from tasks.stages.photo_pairs import STAGE, verify_photos
+from tasks.stages.thresholds import near_threshold, score_threshold
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
@@ -45,10 +46,16 @@ def find_duplicates(
 ) -> StageReceipt:
     """Recompute the report if the items, the vectors or the settings have changed."""
     name, configured = space.key, settings.space(space.id.name).duplicates
-    threshold = near_threshold(settings, space)
+    threshold = score_threshold(settings, space)
+    paired = pair_contents(
+        lake, budget_of(settings), space, vectors, near_threshold(settings, space), run_id
+    )
+    looked = verify_photos(lake, settings, space, vectors, run_id)
+    verified = last_build(lake, STAGE, space)
     ranked = ranked_items(lake, settings.space(space.id.name).sources, configured.keep)
     inputs = {
         "threshold": threshold,
+        "verified": verified["inputs"] if verified else None,
         "keep": configured.keep,
         "items": digest_of_column(ranked["item_id"]),
         "contents": digest_of_column(ranked["content_id"]),
@@ -73,11 +80,21 @@ def find_duplicates(
         counts = {"exact": exact, "near": rows - exact}
         return Built(counts, {"threshold": threshold, "rule": RULE}, _notes(space, threshold))
 
-    paired = pair_contents(lake, budget_of(settings), space, vectors, threshold, run_id)
     step = BuildStep("duplicates", space, inputs)
     receipt = build_if_changed(lake, step, vectors, run_id, work)
-    changed = paired.changed or receipt.changed
-    return replace(receipt, changed=changed, seconds=paired.seconds + receipt.seconds)
+    return _together(receipt, [paired, *([looked] if looked else [])])
+
+
+def _together(report: StageReceipt, before: list[StageReceipt]) -> StageReceipt:
+    """Return the report's receipt with what was done for it."""
+    verified = {name: n for one in before for name, n in one.counts.items() if name != "pairs"}
+    return replace(
+        report,
+        changed=report.changed or any(one.changed for one in before),
+        counts=report.counts | verified,
+        seconds=report.seconds + sum(one.seconds for one in before),
+        notes=(*(note for one in before for note in one.notes), *report.notes),
+    )
 
 
 def _notes(space: SpaceRow, threshold: float | None) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from latentlake.errors import BadInputError
 from tasks.stages.budget import budget_of
@@ -14,15 +14,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from latentlake.settings import Settings
-    from models.encoders.base import Encoder
     from tasks.stages.contents import ContentRef, Load
 
     Work = Callable[[Sequence[Load]], list[Any]]
     Batch = list[tuple[ContentRef, Load]]
 
 
+class Preparer(Protocol):
+    """What makes of each item something to go on with: an encoder, or a describer of pictures.
+
+    It may have `prepare_all`, which is given batches, and `min_side`, what of a photo's shorter
+    side must be kept.
+    """
+
+    def prepare(self, item: Any, /) -> Any:
+        """Return what is made of an item; called by many threads at once."""
+
+
 def prepared_contents(
-    encoder: Encoder[Any, Any],
+    encoder: Preparer,
     settings: Settings,
     payloads: Iterator[tuple[ContentRef, Load]],
     size: int,
@@ -74,7 +84,7 @@ def _batches(
         yield batch, held
 
 
-def _work_of(encoder: Encoder[Any, Any]) -> Work:
+def _work_of(encoder: Preparer) -> Work:
     """Return what a thread does with a batch: each is read, then all that could be are prepared."""
     min_side: int | None = getattr(encoder, "min_side", None)
     prepare_all = getattr(encoder, "prepare_all", None)
