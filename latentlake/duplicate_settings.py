@@ -1,8 +1,8 @@
-"""`duplicates` of a space in latentlake.toml."""
+"""`[spaces.duplicates]`: what counts as a near-duplicate, and how sure that must be."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 
 class DuplicateSettings(BaseModel):
@@ -24,4 +24,16 @@ class DuplicateSettings(BaseModel):
     keep: str = Field(
         "width*height desc, text_length desc, size_bytes desc, uri asc",
         description="SQL order over the items' columns: which of several duplicates is kept.",
+    )
+    audit: NonNegativeInt = Field(
+        1000,
+        description="Contents that are compared with all others, to measure how many pairs the "
+        "search has missed; 0 for no audit.",
+    )
+    max_missed: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="The share of pairs that may be missed; a run fails when the audit's interval "
+        "lies above it.",
     )

@@ -58,6 +58,11 @@ COMMANDS: Final = {
     "verify": LazyCommand(
         f"{_HERE}.maintenance:verify", "Check that the lake is what it says.", _KEEP
     ),
+    "verify-duplicates": LazyCommand(
+        f"{_HERE}.proofs:verify_duplicates",
+        "Prove the report of duplicates from what is stored.",
+        _KEEP,
+    ),
     "vacuum": LazyCommand(
         f"{_HERE}.maintenance:vacuum", "Remove what no kept snapshot needs.", _KEEP
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BATCH_ROWS = 2048
+_OF_OURS = re.compile(r"^Invalid Input Error: Python exception occurred while .* UDF: \w+: ")
+"""What DuckDB puts before an error that a function of ours has raised."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def result_of(relation: duckdb.DuckDBPyRelation, **rest: Any) -> Result:
 
 def explain(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> str:
     """Say on one line what DuckDB did not like; for a wrong name also which ones there are."""
-    message = " ".join(str(error).partition("\nLINE ")[0].split())
+    message = _OF_OURS.sub("", " ".join(str(error).partition("\nLINE ")[0].split()))
     if isinstance(error, duckdb.CatalogException) and "Table with name" in message:
         views = connection.execute(
             "SELECT table_name FROM information_schema.tables ORDER BY table_name"

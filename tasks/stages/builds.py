@@ -47,7 +47,7 @@ class BuildStep:
     """A stage of one space, as far as its bookkeeping goes.
 
     Attributes:
-        stage: "index", "graph", "duplicates", "clusters" or "anomalies".
+        stage: "index", "graph", "pairs", "duplicates", "audit", "clusters" or "anomalies".
         space: whose vectors it reads.
         inputs: everything the result depends on besides the vectors.
     """

@@ -63,11 +63,8 @@ def find_duplicates(
     }
 
     def work(_: Details | None) -> Built:
-        edges = stored_edges(lake, settings, space, vectors).within()
-        cover = greedy_cover(
-            Pairs(edges.first, edges.second, edges.strengths()), _priority(ranked, vectors)
-        )
-        table = _rows(ranked, vectors, cover, edges.chosen(cover.pairs))
+        edges = stored_edges(lake, settings, space, vectors)
+        table = decide(ranked, vectors, edges)
         rows = table.num_rows
         columns = {
             "space": pa.array(np.full(rows, name), pa.string()),
@@ -78,7 +75,14 @@ def find_duplicates(
         lake.replace_space("duplicates", name, pa.table(columns), run_id)
         exact = pc.sum(pc.equal(table["kind"], "exact")).as_py() or 0
         counts = {"exact": exact, "near": rows - exact}
-        return Built(counts, {"threshold": threshold, "rule": RULE}, _notes(space, threshold))
+        details = {
+            "threshold": threshold,
+            "thresholds": dict(edges.thresholds),
+            "rule": RULE,
+            "items": ranked.num_rows,
+            "removed": rows,
+        }
+        return Built(counts, details, _notes(space, threshold))
 
     step = BuildStep("duplicates", space, inputs)
     receipt = build_if_changed(lake, step, vectors, run_id, work)
@@ -95,6 +99,24 @@ def _together(report: StageReceipt, before: list[StageReceipt]) -> StageReceipt:
         seconds=report.seconds + sum(one.seconds for one in before),
         notes=(*(note for one in before for note in one.notes), *report.notes),
     )
+
+
+def decide(ranked: pa.Table, vectors: ShardVectors, edges: Edges) -> pa.Table:
+    """Choose the items to remove by the rule "greedy cover"; nothing is read or written.
+
+    Args:
+        ranked: the items, the one to keep first in front; see `ranked_items`.
+        vectors: the space's rows.
+        edges: what is known of pairs of them; those within their thresholds count.
+
+    Returns:
+        A row a removed item: item_id, twin_id, group_id, kind, score, similarity, threshold.
+    """
+    near = edges.within()
+    cover = greedy_cover(
+        Pairs(near.first, near.second, near.strengths()), _priority(ranked, vectors)
+    )
+    return _rows(ranked, vectors, cover, near.chosen(cover.pairs))
 
 
 def _notes(space: SpaceRow, threshold: float | None) -> tuple[str, ...]:

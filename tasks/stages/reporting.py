@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from latentlake.errors import ConfigError
+from tasks.stages.auditing import audit_space, with_audit
 from tasks.stages.clustering import cluster_contents
 from tasks.stages.deduplicating import find_duplicates
 from tasks.stages.flagging import flag_anomalies
@@ -34,7 +35,8 @@ def report_space(
     vectors = space_vectors(lake, settings, space)
     match report:
         case "duplicates":
-            return find_duplicates(lake, settings, space, vectors, run_id)
+            found = find_duplicates(lake, settings, space, vectors, run_id)
+            return with_audit(found, audit_space(lake, settings, space, vectors, run_id))
         case "clusters":
             return cluster_contents(lake, settings, space, vectors, run_id)
         case "anomalies":

@@ -55,7 +55,7 @@ def test_help_names_every_command_and_imports_none() -> None:
     shown = CliRunner().invoke(cli, ["--help"])
     for name, command in COMMANDS.items():
         assert f"  {name} " in shown.output
-        assert command.summary in shown.output
+        assert command.summary in " ".join(shown.output.split())  # long ones go on a line further
     code = (
         "import sys\nfrom latentlake.cli.main import cli\n"
         "cli.main(['--help'], standalone_mode=False)\n"

@@ -23,6 +23,7 @@ from data.sources.formats import format_of
 from latentlake.settings import Settings
 from models.encoders.adapters.families import FAMILIES
 from models.encoders.registry import encoder_names, find_encoder
+from tasks.stages.nearest import add_nearest
 from tests.tasks.conftest import Project
 
 if TYPE_CHECKING:
@@ -270,6 +271,9 @@ SQL = blocks("how-to/query-with-sql.md", "sql") + blocks("how-to/read-the-quaran
 def test_the_queries_of_the_how_to_have_answers(lake: Project, statement: str) -> None:
     with connect(lake.lake) as connection:
         assert connection.sql(statement).fetchall(), "the small lake has something for each query"
+        if "nearest(" in statement:
+            add_nearest(connection, lake.lake, lake.settings)
+            assert connection.sql(statement).fetchall()
 
 
 def test_the_locked_connection_reads_nothing_else(lake: Project, tmp_path: Path) -> None:
@@ -282,10 +286,19 @@ def test_the_locked_connection_reads_nothing_else(lake: Project, tmp_path: Path)
 def test_any_client_joins_its_own_files(lake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     lake.lake.snapshot()
     monkeypatch.chdir(lake.folder)
-    (script,) = blocks("how-to/query-with-sql.md", "python")
+    (script,) = (b for b in blocks("how-to/query-with-sql.md", "python") if "prices" in b)
     names: dict[str, Any] = {}
     exec(script, names)  # noqa: S102  the page's own example
     assert names["rows"]
+
+
+def test_python_asks_the_index(lake: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(lake.folder)
+    (script,) = (b for b in blocks("how-to/query-with-sql.md", "python") if "nearest" in b)
+    names: dict[str, Any] = {}
+    exec(script, names)  # noqa: S102  the page's own example
+    assert names["hits"]
+    names["connection"].close()
 
 
 # The encoder of the how-to is installed as a reader would, and runs in a lake.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         "latentlake sql 'SHOW TABLES'",
         "latentlake sql 'DESCRIBE items'",
         "latentlake sql \"SELECT uri, metadata->>'primary_cat' AS category FROM items LIMIT 5\"",
+        "latentlake sql \"FROM nearest('cnn', 'ITEM_ID', 5) JOIN items USING (content_id)\"",
         "latentlake sql --file questions.sql --format json | jq '.[0]'",
         "latentlake sql 'SELECT * FROM embeddings_cnn' --output vectors.parquet",
     )
@@ -41,8 +42,9 @@ def sql(
 
     DuckDB answers, over the last snapshot or that of --as-of: views items, quarantine, duplicates,
     clusters, cluster_summary, anomalies, neighbours, indexes, spaces, runs, and embeddings_<space>
-    for each space. Only statements that read are run, and they see the lake alone. QUERY may be '-'
-    for standard input.
+    for each space. nearest('space', item id or vector, k) asks the search index, and has columns
+    content_id and similarity. Only statements that read are run, and they see the lake alone. QUERY
+    may be '-' for standard input.
 
     CSV, JSON and Parquet are streamed, so a result may be larger than memory.
     """
@@ -50,8 +52,10 @@ def sql(
 
     from data.statements import require_reading
     from latentlake.cli.reading import reading, result_of
+    from tasks.stages.nearest import add_nearest
 
     with reading(config, as_of) as lake:
+        add_nearest(lake.connection, lake.lake, lake.settings, lake.snapshot)
         require_reading(lake.connection, statement)
         relation = lake.connection.sql(statement)
         if relation is not None:
