@@ -58,6 +58,7 @@ name = "cnn"
 encoder = "efficientnet-lite0"
 sources = ["photos"]
 """
+PRECISE = 0.99
 BARS = {"average_precision": 0.995, "recall_at_99": 0.96, "precision": 0.98, "recall": 0.94}
 
 
@@ -173,7 +174,7 @@ def judged(
     taken = scores >= threshold
     return {
         "average_precision": float(precision[true[order]].sum() / total),
-        "recall_at_99": float(recall[precision >= 0.99].max(initial=0)),
+        "recall_at_99": float(recall[precision >= PRECISE].max(initial=0)),
         "threshold": threshold,
         "precision": float(true[taken].mean()),
         "recall": float(true[taken].sum() / total),

@@ -35,6 +35,8 @@ MOST_SHIFT: Final = 3
 REPROJECTION: Final = 5.0
 """Pixels that an inlier may lie beside its place."""
 RANSAC_ROUNDS: Final = 500
+MOST_SCALE: Final = 8.0
+"""A picture that is found in another is not an eighth of it: so little agrees with anything."""
 _SCALE: Final = 255.0
 
 # A mirrored picture has the same features: each cell of 4 x 4 lies on the other side of the axis
@@ -165,17 +167,22 @@ def _inliers(one: LocalFeatures, other: LocalFeatures) -> int:
     nearest = np.take_along_axis(nearest, order, 1)
     found = np.take_along_axis(found, order, 1)
     distances = np.sqrt(np.maximum(0.0, 2.0 - 2.0 * found))
-    kept = distances[:, 0] < RATIO * distances[:, 1]
-    if kept.sum() < FEWEST_MATCHES:
+    kept = np.flatnonzero(distances[:, 0] < RATIO * distances[:, 1])
+    # Each feature once: many that match a single one would all be inliers of a collapse.
+    kept = kept[np.argsort(distances[kept, 0], kind="stable")]
+    targets, best = np.unique(nearest[kept, 0], return_index=True)
+    if targets.size < FEWEST_MATCHES:
         return 0
-    _, inside = cv2.estimateAffinePartial2D(
-        one.points[kept],
-        other.points[nearest[kept, 0]],
+    carried, inside = cv2.estimateAffinePartial2D(
+        one.points[kept[best]],
+        other.points[targets],
         method=cv2.RANSAC,
         ransacReprojThreshold=REPROJECTION,
         maxIters=RANSAC_ROUNDS,
     )
-    return 0 if inside is None else int(inside.sum())
+    if carried is None or not 1 / MOST_SCALE < np.hypot(*carried[:, 0]) < MOST_SCALE:
+        return 0
+    return int(inside.sum())
 
 
 def _unit(descriptors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

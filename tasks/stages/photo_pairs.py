@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -95,14 +95,18 @@ def verify_photos(
     if is_verified(settings, space):
         details: Details = json.loads(last["details"]) if last else {}
         graph = last_build(lake, "graph", space)
-        inputs = {"graph": graph["inputs"] if graph else None, "revision": _REVISION}
-        if details.get("unread"):
-            inputs["again"] = run_id
+        # Another number of attempts makes other inputs, so that the work is done again.
+        attempt = details.get("attempt", 0) + (1 if details.get("unread") else 0)
+        inputs = {
+            "graph": graph["inputs"] if graph else None,
+            "revision": _REVISION,
+            "attempt": attempt,
+        }
         known = details.get("revision") == _REVISION
     elif last is None:
         return None
     else:
-        inputs = {"verify": False}
+        inputs, attempt, known = {"verify": False}, 0, False
     place = _Place(lake, settings, space, vectors)
 
     def work(_: Details | None) -> Built:
@@ -111,7 +115,7 @@ def verify_photos(
         else:
             rows, built = _verified(place, known=known)
         lake.replace_space(VERIFIED_PAIRS.name, space.key, rows, run_id)
-        return built
+        return replace(built, details=built.details | {"attempt": attempt})
 
     return build_if_changed(lake, BuildStep(STAGE, space, inputs), vectors, run_id, work)
 
