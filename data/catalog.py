@@ -31,6 +31,7 @@ _STORAGE_VERSION = "v1.2.0"
 
 _SQL_TYPES = {
     pa.string(): "VARCHAR",
+    pa.binary(): "BLOB",
     pa.int32(): "INTEGER",
     pa.int64(): "BIGINT",
     pa.float32(): "FLOAT",

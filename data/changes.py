@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from data.table_schema import TableSchema
     from data.workspace import Workspace
 
-FILE_ROWS = 16 * 16384
-"""Rows of a file, roughly: what a change of one row writes anew."""
+FILE_ROWS, FILE_BYTES = 16 * 16384, 256 * 2**20
+"""Rows of a file, roughly, fewer where they are large: what a change of one row writes anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,43 @@ def change_table(lake: Lake, name: str, work: Workspace, change: TableChange, ru
     queries = [query for query in (change.changed, change.added) if query]
     if rewritten:
         queries.insert(0, _rows_that_stay(work, schema, rewritten, replaced))
-    written = _write(lake, schema, _rows(work, schema, queries), run_id)
+    written = list(_write(lake, schema, _rows(work, schema, queries), run_id))
     if not written and not rewritten:
         return False
+    _commit(lake, schema, written, rewritten, run_id)
+    return True
+
+
+def append_rows(lake: Lake, name: str, rows: Iterator[pa.Table], run_id: str) -> int:
+    """Add rows whose keys a table that is not partitioned does not have, a file and commit at once.
+
+    What is committed stays when the process dies, so rows must not depend on one another.
+
+    Args:
+        lake: where it is; the caller is its only writer.
+        name: the table's.
+        rows: whole rows, in parts of a few megabytes that are written as they come.
+        run_id: recorded in the commits.
+
+    Returns:
+        How many rows were added.
+    """
+    schema, count = TABLES[name], 0
+    for written in _write(lake, schema, rows, run_id):
+        _commit(lake, schema, [written], [], run_id)
+        count += int(json.loads(written.stats)["numRecords"])
+    return count
+
+
+def _commit(
+    lake: Lake,
+    schema: TableSchema,
+    written: list[AddAction],
+    rewritten: list[str],
+    run_id: str,
+) -> None:
+    """Make written files part of a table in the place of rewritten ones."""
+    name = schema.name
 
     def commit() -> None:
         table = ready_table(lake.store, f"tables/{name}", schema.columns)
@@ -96,7 +130,6 @@ def change_table(lake: Lake, name: str, work: Workspace, change: TableChange, ru
         )
 
     retrying_commit(commit, name, lake.uri)
-    return True
 
 
 def _keys_of(schema: TableSchema, change: TableChange) -> str:
@@ -128,27 +161,26 @@ def _rows(work: Workspace, schema: TableSchema, queries: list[str]) -> Iterator[
 
 def _write(
     lake: Lake, schema: TableSchema, rows: Iterator[pa.Table], run_id: str
-) -> list[AddAction]:
+) -> Iterator[AddAction]:
     """Write rows to as many files as they need; nothing names these files yet."""
-    actions = []
     for first in rows:
         name = f"part-{run_id}-{secrets.token_hex(6)}.parquet"
-        count = first.num_rows
+        count, size = first.num_rows, first.nbytes
         with lake.store.writing(f"tables/{schema.name}/{name}", "rows") as temporary:
             with pq.ParquetWriter(temporary, schema.columns) as writer:
                 writer.write_table(first)
-                while count < FILE_ROWS and (part := next(rows, None)) is not None:
+                while count < FILE_ROWS and size < FILE_BYTES:
+                    part = next(rows, None)
+                    if part is None:
+                        break
                     writer.write_table(part)
-                    count += part.num_rows
+                    count, size = count + part.num_rows, size + part.nbytes
             size_bytes = temporary.stat().st_size
-        actions.append(
-            AddAction(
-                path=name,
-                size=size_bytes,
-                partition_values={},
-                modification_time=0,
-                data_change=True,
-                stats=json.dumps({"numRecords": count}),
-            )
+        yield AddAction(
+            path=name,
+            size=size_bytes,
+            partition_values={},
+            modification_time=0,
+            data_change=True,
+            stats=json.dumps({"numRecords": count}),
         )
-    return actions

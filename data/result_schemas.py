@@ -60,6 +60,28 @@ VERIFIED_PAIRS = TableSchema(
     per_space=True,
 )
 
+LEXICAL_PAIRS = TableSchema(
+    "lexical_pairs",
+    pa.schema(
+        [
+            ("space", pa.string()),
+            ("first", pa.string()),
+            ("second", pa.string()),
+            ("kind", pa.string()),
+            ("similarity", pa.float32()),
+        ]
+    ),
+    key=("space", "first", "second"),
+    per_space=True,
+)
+
+LEXICAL_PAIRED = TableSchema(
+    "lexical_paired",
+    pa.schema([("space", pa.string()), ("content_id", pa.string())]),
+    key=("space", "content_id"),
+    per_space=True,
+)
+
 DUPLICATES = TableSchema(
     "duplicates",
     pa.schema(
@@ -157,6 +179,8 @@ RESULTS = (
     PAIRS,
     PAIRED,
     VERIFIED_PAIRS,
+    LEXICAL_PAIRS,
+    LEXICAL_PAIRED,
     DUPLICATES,
     CLUSTERS,
     CLUSTER_SUMMARY,

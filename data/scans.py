@@ -35,7 +35,7 @@ def matching_rows(dataset: ds.Dataset, where: ds.Expression | None, columns: lis
 
 
 def table_batches(
-    lake: Lake, name: str, columns: list[str], within: tuple[str, pa.Array]
+    lake: Lake, name: str, columns: list[str], within: tuple[str, pa.Array] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Read a table that is not partitioned, as it is committed now, a part at a time.
 
@@ -43,11 +43,13 @@ def table_batches(
         lake: whose.
         name: its name in `data.schemas`.
         columns: the columns to read.
-        within: one of these columns, and the values it may have.
+        within: one of these columns, and the values it may have; by default all rows are read.
     """
     files = lake.files(name)
     if files:
         dataset = open_dataset(files, TABLES[name].columns, None)
-        column, values = within
         for batch in dataset.to_batches(columns=columns, batch_readahead=1, fragment_readahead=1):
-            yield batch.filter(pc.is_in(batch[column], value_set=values))
+            if within is None:
+                yield batch
+            else:
+                yield batch.filter(pc.is_in(batch[within[0]], value_set=within[1]))

@@ -148,6 +148,20 @@ RUNS = TableSchema(
     key=("run_id",),
 )
 
+WORDINGS = TableSchema(
+    "wordings",
+    pa.schema(
+        [
+            ("content_id", pa.string()),
+            ("rules", pa.string()),
+            ("normalised", pa.string()),
+            ("bands", pa.binary()),
+            ("shingles", pa.binary()),
+        ]
+    ),
+    key=("content_id",),
+)
+
 VOCABULARY = TableSchema(
     "vocabulary",
     pa.schema(
@@ -165,7 +179,7 @@ VOCABULARY = TableSchema(
 
 TABLES: dict[str, TableSchema] = {
     table.name: table
-    for table in (ITEMS, FILES, QUARANTINE, SPACES, VOCABULARY, BUILDS, *RESULTS, RUNS)
+    for table in (ITEMS, FILES, QUARANTINE, WORDINGS, SPACES, VOCABULARY, BUILDS, *RESULTS, RUNS)
 }
 JSON_COLUMNS = frozenset({"metadata", "details", "options", "versions", "counts", "seconds"})
 """String columns that hold JSON; the views cast those of type string to DuckDB's JSON."""

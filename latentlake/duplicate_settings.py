@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 
@@ -20,6 +22,11 @@ class DuplicateSettings(BaseModel):
     verify: bool = Field(
         default=True,
         description="Compare likely near-duplicates among photos by their pixels, too.",
+    )
+    lexical: Literal[False] | Annotated[float, Field(strict=True, ge=0.5, le=1)] = Field(
+        0.8,
+        description="The least share of common word triples (Jaccard) of two texts that repeat "
+        "each other; false compares texts by vectors and bytes only.",
     )
     keep: str = Field(
         "width*height desc, text_length desc, size_bytes desc, uri asc",

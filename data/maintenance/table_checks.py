@@ -36,6 +36,8 @@ _REFERENCES: Final = {
     "pairs": (("first", "content"), ("second", "content")),
     "verified_pairs": (("first", "content"), ("second", "content")),
     "paired": (("content_id", "content"),),
+    "lexical_pairs": (("first", "content"), ("second", "content")),
+    "lexical_paired": (("content_id", "content"),),
     "neighbours": (("content_id", "content"), ("neighbours", "content")),
     "clusters": (("content_id", "content"),),
     "cluster_summary": (("medoid", "content"),),

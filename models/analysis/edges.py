@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from models.analysis.duplicates import Pairs
     from models.types import RowIds
 
-KINDS: Final = ("exact", "pixels", "lexical", "perceptual", "semantic", "near")
-"""How a duplicate was found, what proves most in front: equal bytes; equal decoded pixels or
-normalised text; common words; photos compared by vectors and pixels; texts and vectors by their
-vectors."""
+KINDS: Final = ("exact", "pixels", "normalised", "lexical", "perceptual", "semantic", "near")
+"""How a duplicate was found, what proves most in front: equal bytes; equal decoded pixels;
+texts that are equal in their normal form; common word triples; photos compared by vectors and
+pixels; texts and vectors by their vectors."""
 
 EXACT: Final = KINDS.index("exact")
 

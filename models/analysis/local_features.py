@@ -180,9 +180,8 @@ def _inliers(one: LocalFeatures, other: LocalFeatures) -> int:
         ransacReprojThreshold=REPROJECTION,
         maxIters=RANSAC_ROUNDS,
     )
-    if carried is None or not 1 / MOST_SCALE < np.hypot(*carried[:, 0]) < MOST_SCALE:
-        return 0
-    return int(inside.sum())
+    scale = float(np.hypot(*carried[:, 0])) if np.any(inside) else 0.0
+    return int(inside.sum()) if 1 / MOST_SCALE < scale < MOST_SCALE else 0
 
 
 def _unit(descriptors: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -80,12 +80,7 @@ def build_if_changed(
             be brought up to date.
     """
     began = time.monotonic()
-    name = step.space.label
-    inputs = json.dumps(
-        step.inputs | {"space": step.space.id.fingerprint, "vectors": vectors.digest},
-        sort_keys=True,
-    )
-    digest = digest_of_ids([inputs])
+    name, digest = step.space.label, _inputs(step, vectors)
     known = last_build(lake, step.stage, step.space)
     if known is not None and known["inputs"] == digest:
         return StageReceipt(step.stage, name, changed=False, seconds=time.monotonic() - began)
@@ -105,6 +100,17 @@ def build_if_changed(
         }
         lake.upsert("builds", table_of("builds", [row]), run_id)
     return StageReceipt(step.stage, name, True, built.counts, seconds, built.notes)  # noqa: FBT003
+
+
+def is_built(lake: Lake, step: BuildStep, vectors: ShardVectors) -> bool:
+    """Tell whether the same inputs have been through a stage."""
+    known = last_build(lake, step.stage, step.space)
+    return known is not None and known["inputs"] == _inputs(step, vectors)
+
+
+def _inputs(step: BuildStep, vectors: ShardVectors) -> str:
+    whole = step.inputs | {"space": step.space.id.fingerprint, "vectors": vectors.digest}
+    return digest_of_ids([json.dumps(whole, sort_keys=True)])
 
 
 def _extensible(known: dict[str, Any] | None, step: BuildStep) -> Details | None:

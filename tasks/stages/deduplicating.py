@@ -25,6 +25,7 @@ from models.indexes.results import NO_ROW
 from tasks.stages.budget import budget_of
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed, last_build
 from tasks.stages.edges import stored_edges
+from tasks.stages.lexical_pairing import lexical_threshold, pair_texts
 from tasks.stages.pairing import pair_contents
 from tasks.stages.photo_pairs import STAGE, verify_photos
 from tasks.stages.thresholds import near_threshold, score_threshold
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from tasks.stages.receipts import StageReceipt
 
 RULE = "greedy-cover"
-_REVISION = 2
+_REVISION = 3
 
 
 def find_duplicates(
@@ -47,15 +48,18 @@ def find_duplicates(
     """Recompute the report if the items, the vectors or the settings have changed."""
     name, configured = space.key, settings.space(space.id.name).duplicates
     threshold = score_threshold(settings, space)
+    ranked = ranked_items(lake, settings.space(space.id.name).sources, configured.keep)
     paired = pair_contents(
         lake, budget_of(settings), space, vectors, near_threshold(settings, space), run_id
     )
-    looked = verify_photos(lake, settings, space, vectors, run_id)
+    before = [paired, verify_photos(lake, settings, space, vectors, run_id)]
+    if space.modality == "text":
+        before.append(pair_texts(lake, settings, space, vectors, run_id))
     verified = last_build(lake, STAGE, space)
-    ranked = ranked_items(lake, settings.space(space.id.name).sources, configured.keep)
     inputs = {
         "threshold": threshold,
         "verified": verified["inputs"] if verified else None,
+        "lexical": lexical_threshold(settings, space),
         "keep": configured.keep,
         "items": digest_of_column(ranked["item_id"]),
         "contents": digest_of_column(ranked["content_id"]),
@@ -86,16 +90,16 @@ def find_duplicates(
 
     step = BuildStep("duplicates", space, inputs)
     receipt = build_if_changed(lake, step, vectors, run_id, work)
-    return _together(receipt, [paired, *([looked] if looked else [])])
+    return _together(receipt, [one for one in before if one is not None])
 
 
 def _together(report: StageReceipt, before: list[StageReceipt]) -> StageReceipt:
     """Return the report's receipt with what was done for it."""
-    verified = {name: n for one in before for name, n in one.counts.items() if name != "pairs"}
+    told = {name: n for one in before if one.stage == STAGE for name, n in one.counts.items()}
     return replace(
         report,
         changed=report.changed or any(one.changed for one in before),
-        counts=report.counts | verified,
+        counts=report.counts | told,
         seconds=report.seconds + sum(one.seconds for one in before),
         notes=(*(note for one in before for note in one.notes), *report.notes),
     )

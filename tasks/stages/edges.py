@@ -8,7 +8,9 @@ import numpy as np
 
 from models.analysis.edges import Edges, joined_edges
 from models.analysis.evidence import scores
+from models.analysis.lexical_pairs import LEXICAL_KINDS
 from tasks.stages.candidates import candidate_pairs
+from tasks.stages.lexical_pairing import lexical_threshold, stored_lexical
 from tasks.stages.pairing import stored_pairs
 from tasks.stages.photo_pairs import stored_evidence
 from tasks.stages.thresholds import PAIR_KINDS, is_verified, near_threshold, score_threshold
@@ -36,7 +38,29 @@ def stored_edges(lake: Lake, settings: Settings, space: SpaceRow, vectors: Shard
     """
     if is_verified(settings, space):
         return joined_edges(_photo_edges(lake, settings, space, vectors))
-    return joined_edges([_near_edges(lake, settings, space, vectors)])
+    return joined_edges(
+        [
+            _near_edges(lake, settings, space, vectors),
+            *_lexical_edges(lake, settings, space, vectors),
+        ]
+    )
+
+
+def _lexical_edges(
+    lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors
+) -> list[Edges]:
+    if space.modality != "text":
+        return []
+    stored = stored_lexical(lake, space, vectors)
+    threshold = lexical_threshold(settings, space)
+    if threshold is None and not stored.pairs.count:
+        return []
+    # Switched off since the pairs were stored: they stand, and count by another threshold only.
+    least = [np.inf, np.inf] if threshold is None else [1.0, threshold]
+    return [
+        Edges.of_kind(kind, stored.of_kind(kind), judged)
+        for kind, judged in zip(LEXICAL_KINDS, least, strict=True)
+    ]
 
 
 def _near_edges(lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors) -> Edges:

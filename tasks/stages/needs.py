@@ -22,6 +22,8 @@ _ROW: Final = 170
 """Ids as strings and as sorted numbers, masks, and where each row stands."""
 _REPORTED_ROW: Final = 200
 """Besides, of a report: scores, percentiles and ranks, an assignment, or the order of its items."""
+_COMPARED_TEXT: Final = 140
+"""A digest, lengths and places of a text, and one band while it is sorted."""
 _TRAINED: Final = 4
 """Copies of a training sample: as read, scaled, sampled by FAISS, residuals."""
 _LISTED: Final = 40
@@ -51,6 +53,16 @@ def pairs_need(vectors: ShardVectors, index_bytes: int) -> int:
     block = query_rows(vectors.dim) * 3 * 4 * vectors.dim
     reported = _REPORTED_ROW * vectors.rows
     return _common(vectors) + reported + 5 * index_bytes // 4 + min(block, _batches(vectors))
+
+
+def wordings_need(vectors: ShardVectors, compared: int) -> int:
+    """Return what comparing texts' wording takes, the pairs themselves aside.
+
+    Args:
+        vectors: of the texts.
+        compared: bytes of band keys or of word triples that are held at once.
+    """
+    return _common(vectors) + _COMPARED_TEXT * vectors.rows + 2 * compared
 
 
 def clusters_need(vectors: ShardVectors) -> int:

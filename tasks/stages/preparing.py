@@ -20,19 +20,16 @@ if TYPE_CHECKING:
     Batch = list[tuple[ContentRef, Load]]
 
 
-class Preparer(Protocol):
-    """What makes of each item something to go on with: an encoder, or a describer of pictures.
+class Prepares(Protocol):
+    """What is asked of an encoder here; see `models.encoders.base.Encoder`."""
 
-    It may have `prepare_all`, which is given batches, and `min_side`, what of a photo's shorter
-    side must be kept.
-    """
-
-    def prepare(self, item: Any, /) -> Any:
-        """Return what is made of an item; called by many threads at once."""
+    def prepare(self, item: Any) -> Any:
+        """Make of an item what is wanted of it."""
+        ...
 
 
 def prepared_contents(
-    encoder: Preparer,
+    encoder: Prepares,
     settings: Settings,
     payloads: Iterator[tuple[ContentRef, Load]],
     size: int,
@@ -84,7 +81,7 @@ def _batches(
         yield batch, held
 
 
-def _work_of(encoder: Preparer) -> Work:
+def _work_of(encoder: Prepares) -> Work:
     """Return what a thread does with a batch: each is read, then all that could be are prepared."""
     min_side: int | None = getattr(encoder, "min_side", None)
     prepare_all = getattr(encoder, "prepare_all", None)

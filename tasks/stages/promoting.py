@@ -36,6 +36,7 @@ _RESULTS: Final = {
     "index": "the index",
     "graph": "the graph",
     "pairs": "the pairs",
+    "lexical": "the lexical pairs",
     "duplicates": "the duplicates",
     "clusters": "the clusters",
     "anomalies": "the anomalies",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from latentlake.cli.output import Output
     from latentlake.cli.reading import Reading
 
-KINDS = ("exact", "pixels", "lexical", "perceptual", "semantic", "near")
+KINDS = ("exact", "pixels", "normalised", "lexical", "perceptual", "semantic", "near")
 
 DUPLICATES = """
 SELECT d.space, removed.uri AS removed, kept.uri AS kept, d.kind, d.score, d.similarity,

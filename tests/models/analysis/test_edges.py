@@ -39,6 +39,7 @@ def test_edges_are_held_against_their_kind_s_threshold_and_ordered_by_kind_then_
 
 def test_other_thresholds_are_tried_on_the_same_edges() -> None:
     edges = joined_edges([of("lexical", [0.3, 0.6, 0.9]), of("near", [1.5])])
+    edges = edges.with_thresholds({"lexical": 0.5})
     assert edges.within().scores.tolist() == pytest.approx([0.6, 0.9, 1.5])
     tried = edges.with_thresholds({"lexical": 0.9})
     assert tried.within().scores.tolist() == pytest.approx([0.9, 1.5])

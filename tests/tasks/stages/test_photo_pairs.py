@@ -18,6 +18,7 @@ from models.analysis.local_features import gradient_correlation, local_features,
 from tasks.stages.builds import last_build
 from tasks.stages.candidates import LEAST_EXCESS
 from tasks.stages.edges import stored_edges
+from tasks.stages.features import describe_photos
 from tasks.stages.spaces import known_space, space_vectors
 from tests.tasks.conftest import Project
 
@@ -177,7 +178,7 @@ def test_the_edges_are_what_brute_force_and_the_pixels_say(
 def test_a_batch_is_compared_with_what_is_there_and_nothing_twice(
     album: Photos, photos: dict[str, bytes], tmp_path: Path
 ) -> None:
-    names = list(photos)
+    names, details = list(photos), {}
     for start, stop in ((0, 14), (14, 20), (20, len(names))):
         album.put({name: photos[name] for name in names[start:stop]})
         before = album.evidence() if start else {}
@@ -220,15 +221,12 @@ def test_a_photo_that_has_gone_leaves_its_pairs_to_the_vectors(
 ) -> None:
     album.put(photos)
     place = album.folder / "photos" / "00.jpg"
-    from tasks.stages import photo_pairs
-
-    describe = photo_pairs.describe_photos
 
     def late(*arguments: Any) -> Any:
         place.unlink()
-        return describe(*arguments)
+        return describe_photos(*arguments)
 
-    monkeypatch.setattr(photo_pairs, "describe_photos", late)
+    monkeypatch.setattr("tasks.stages.photo_pairs.describe_photos", late)
     summary = album.run()
     monkeypatch.undo()
     (receipt,) = [one for one in summary.receipts if one.stage == "duplicates"]

@@ -79,7 +79,8 @@ def test_every_removed_item_has_a_kept_twin_within_the_threshold(project: Projec
         assert row["rule"] == "greedy-cover"
         one, other = (items[row[name]]["content_id"] for name in ("item_id", "twin_id"))
         similarity = float(matrix[position[one]] @ matrix[position[other]])
-        assert similarity == pytest.approx(row["similarity"], abs=1e-4)
+        if row["kind"] in ("exact", "semantic"):  # of others it is that of their wording
+            assert similarity == pytest.approx(row["similarity"], abs=1e-4)
         assert row["similarity"] >= row["threshold"] - 1e-6
         assert (row["kind"] == "exact") == (one == other)
     copies = {by_key[key] for key in ("exact", "near", "near2")}

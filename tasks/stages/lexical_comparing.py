@@ -1,0 +1,154 @@
+"""Which texts of a space share their wording, from the rows of the table `wordings`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from data.id_tables import keys_of
+from data.scans import table_batches
+from data.stores import readable
+from models.analysis.duplicates import Pairs
+from models.analysis.lexical import BANDS, Shingles, jaccard
+from models.analysis.lexical_pairs import LEXICAL, NORMALISED, Candidates, LexicalPairs
+from models.indexes.results import NO_ROW
+from tasks.stages.builds import progress_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from data.catalog import SpaceRow
+    from data.lake import Lake
+    from data.vectors import ShardVectors
+    from models.types import RowIds
+    from tasks.stages.budget import Budget
+
+_KEY_BYTES: Final = 4
+_HASH_BYTES: Final = 8
+
+
+class TextComparison:
+    """One space's texts, as far as the table `wordings` has them."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        space: SpaceRow,
+        vectors: ShardVectors,
+        budget: Budget,
+        threshold: float,
+    ) -> None:
+        self._lake, self._vectors, self._budget = lake, vectors, budget
+        self._threshold, self._progress = threshold, progress_of("duplicates", space)
+        self.present = np.zeros(vectors.rows, np.bool_)
+        self._lengths = np.zeros(vectors.rows, np.int64)
+        self._digests = np.zeros((vectors.rows, 2), np.uint64)
+        for rows, batch in self._batches("normalised", "shingles"):
+            self.present[rows] = True
+            sizes = np.asarray(pc.binary_length(batch["shingles"]), np.int64)
+            self._lengths[rows] = sizes // _HASH_BYTES
+            self._digests[rows] = keys_of(batch["normalised"])
+
+    def pairs(self, fresh: npt.NDArray[np.bool_]) -> LexicalPairs:
+        """Return the pairs that some rows are part of: (rows,) bool."""
+        keys = self._candidates(fresh)
+        first, second = np.divmod(keys, max(1, self._vectors.rows))
+        same = (self._digests[first] == self._digests[second]).all(axis=1)
+        similarities = np.ones(keys.size, np.float64)
+        similarities[~same] = self._compared(first[~same], second[~same])
+        near = same | (similarities >= self._threshold)
+        kinds = np.where(same, NORMALISED, LEXICAL).astype(np.int8)[near]
+        values = similarities[near].astype(np.float32)
+        return LexicalPairs(Pairs(first[near], second[near], values), kinds)
+
+    def _candidates(self, fresh: npt.NDArray[np.bool_]) -> RowIds:
+        """Return first * rows + second of each candidate, sorted, each once."""
+        found = Candidates(self._vectors.rows, self._budget.pairs)
+        rows = np.flatnonzero(self.present)
+        found.add(rows, self._digests[rows, 0], fresh)
+        rows = np.flatnonzero(self._lengths > 0)
+        at_once = max(1, self._budget.compared // max(1, _KEY_BYTES * rows.size))
+        for start in range(0, BANDS, at_once):
+            if not fresh[rows].any():
+                break
+            keys = self._bands(rows, start, min(BANDS, start + at_once))
+            for band in keys.T:
+                found.add(rows, band, fresh)
+            self._progress("wording", min(BANDS, start + at_once) / BANDS)
+        return found.keys()
+
+    def _bands(self, rows: RowIds, start: int, stop: int) -> npt.NDArray[np.uint32]:
+        """Return some bands of some rows, (rows, stop - start), a band at a time contiguous."""
+        keys = np.zeros((rows.size, stop - start), np.uint32, order="F")
+        place = np.full(self._vectors.rows, NO_ROW, np.int64)
+        place[rows] = np.arange(rows.size)
+        for held, batch in self._batches("bands"):
+            at = place[held]
+            some = at != NO_ROW
+            values = _joined_bytes(batch["bands"].filter(pa.array(some)), "<u4")
+            keys[at[some]] = values.reshape(-1, BANDS)[:, start:stop]
+        return keys
+
+    def _compared(self, first: RowIds, second: RowIds) -> npt.NDArray[np.float64]:
+        """Return the Jaccard index of pairs, 0 where it cannot reach the threshold.
+
+        Blocks of rows are held two at a time, so that memory is bounded whatever the pairs.
+        """
+        found = np.zeros(first.size, np.float64)
+        one, other = self._lengths[first], self._lengths[second]
+        able = np.flatnonzero(np.minimum(one, other) >= self._threshold * np.maximum(one, other))
+        rows = np.unique(np.concatenate((first[able], second[able])))
+        blocks = np.zeros(self._vectors.rows, np.int64)
+        half = max(1, self._budget.compared // 2)
+        blocks[rows] = np.cumsum(_HASH_BYTES * self._lengths[rows]) // half
+        both = blocks[first[able]] * (blocks.max(initial=0) + 1) + blocks[second[able]]
+        order = np.argsort(both, kind="stable")
+        for some in np.split(order, np.flatnonzero(np.diff(both[order])) + 1):
+            if some.size:
+                chosen = able[some]
+                found[chosen] = self._jaccard(first[chosen], second[chosen])
+        return found
+
+    def _jaccard(self, first: RowIds, second: RowIds) -> npt.NDArray[np.float64]:
+        rows, where = np.unique(np.concatenate((first, second)), return_inverse=True)
+        left, right = np.split(where, 2)
+        return jaccard(self._shingles(rows), left, right)
+
+    def _shingles(self, rows: RowIds) -> Shingles:
+        """Read the word triples of some rows; row groups without any of them are passed over."""
+        offsets = np.concatenate(([0], np.cumsum(self._lengths[rows])))
+        hashes = np.empty(offsets[-1], np.uint64)
+        place = np.full(self._vectors.rows, NO_ROW, np.int64)
+        place[rows] = np.arange(rows.size)
+        for path in self._lake.files("wordings"):
+            with pq.ParquetFile(readable(path)) as file:
+                for group in range(file.num_row_groups):
+                    ids = file.read_row_group(group, columns=["content_id"])["content_id"]
+                    held = self._vectors.rows_of(ids)
+                    at = np.where(held == NO_ROW, NO_ROW, place[held])
+                    if (at == NO_ROW).all():
+                        continue
+                    column = file.read_row_group(group, columns=["shingles"])["shingles"]
+                    for row in np.flatnonzero(at != NO_ROW).tolist():
+                        start, stop = offsets[at[row]], offsets[at[row] + 1]
+                        hashes[start:stop] = np.frombuffer(column[row].as_py(), "<u8")
+        return Shingles(hashes, offsets)
+
+    def _batches(self, *columns: str) -> Iterator[tuple[RowIds, pa.RecordBatch]]:
+        """Yield the rows of this space's texts, and what the table has of them."""
+        for batch in table_batches(self._lake, "wordings", ["content_id", *columns]):
+            rows = self._vectors.rows_of(batch["content_id"])
+            held = rows != NO_ROW
+            yield rows[held], batch.filter(pa.array(held))
+
+
+def _joined_bytes(column: pa.BinaryArray, kind: str) -> np.ndarray:
+    """Return the values of all rows of a binary column, one after the other."""
+    _, offsets, data = column.buffers()
+    ends = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+    return np.frombuffer(data, np.uint8)[ends[0] : ends[-1]].view(kind)
