@@ -68,7 +68,7 @@ def test_the_versions_are_listed_with_what_they_are_made_of(
         assert row["size_bytes"] == sum(project.lake.store.size(p) or 0 for p in named(paths))
         assert (row["index"], row["recall"]) == ("Flat", 1.0)
         assert row["results"] == sorted(
-            ["anomalies", "audit", "clusters", "duplicates", "graph", "index", "pairs"]
+            ["anomalies", "audit", "clusters", "duplicates", "graph", "index", "lexical", "pairs"]
         )
         assert row["options"]["dim"] == row["dim"]
         files = row["details"]["files"]
