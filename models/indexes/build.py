@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from models.indexes.choosing import choose_by_trial
+from models.indexes.drift import Layout, layout_of
 from models.indexes.plans import IndexPlan, held_back
 from models.indexes.recall import (
     GroundTruth,
@@ -36,11 +37,13 @@ class BuiltIndex:
         index: ready for search, its effort tuned.
         recall: recall@10 on held-back rows that neither training nor tuning has seen.
         target_recall: what tuning aimed at.
+        layout: how the vectors lie in its lists; None without lists.
     """
 
     index: VectorIndex
     recall: RecallEstimate
     target_recall: float
+    layout: Layout | None = None
 
     @property
     def plan(self) -> IndexPlan:
@@ -101,7 +104,7 @@ def build_index(
     built = _tuned(index, vectors, truth.part(0, tuning), goal)
     recall = _measured(built, vectors, truth.part(tuning))
     progress("measure", 1.0)
-    return BuiltIndex(built, recall, goal.recall)
+    return BuiltIndex(built, recall, goal.recall, layout_of(built, truth.queries))
 
 
 def _fill(index: VectorIndex, vectors: Vectors, progress: Progress) -> None:

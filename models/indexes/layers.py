@@ -75,13 +75,20 @@ class Layers:
         factor = effort.k_factor or 1
         return faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
 
-    def probed(self, queries: Matrix, nprobe: int) -> RowIds:
-        """Return the lists nearest to some prepared queries: (queries, nprobe) int64."""
-        if self.lists is None:
-            raise TypeError("an index without inverted lists")
+    def nearest_lists(self, queries: Matrix, nprobe: int) -> tuple[Matrix, RowIds]:
+        """Return FAISS's distances to the nearest centroids of prepared queries, and their lists.
+
+        Returns:
+            (queries, nprobe) float32 and int64.
+        """
         inside = queries if self.transform is None else self.transform.apply(queries)
-        probed: RowIds = self.lists.quantizer.search(inside, nprobe)[1]
-        return probed
+        distances, lists = self.lists.quantizer.search(inside, nprobe)
+        return distances, lists
+
+    def list_lengths(self) -> RowIds:
+        """Return how many vectors each list holds: (lists,) int64."""
+        held = self.lists.invlists
+        return np.array([held.list_size(one) for one in range(self.lists.nlist)], np.int64)
 
     def ids(self, number: int) -> RowIds:
         """Return the rows in a list, (rows,) int64; a view into the index."""

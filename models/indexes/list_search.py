@@ -116,7 +116,7 @@ class ListSearch:
 
     def _meetings(self, queries: Matrix) -> Iterator[tuple[RowIds, Matrix, RowIds]]:
         """Yield which queries meet which vectors, and the rows of these."""
-        lists = self.layers.probed(queries, self.nprobe).astype(np.int32).ravel()
+        lists = self.layers.nearest_lists(queries, self.nprobe)[1].astype(np.int32).ravel()
         order = np.argsort(lists, kind="stable")
         bounds = np.searchsorted(lists[order], np.arange(self.layers.lists.nlist + 1))
         for number in np.flatnonzero(np.diff(bounds)).tolist():

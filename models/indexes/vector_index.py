@@ -33,9 +33,8 @@ class VectorIndex:
 
     Searches change nothing, so threads may share one index; `train` and `add` want it alone.
     Similarities are "the larger, the nearer" for each metric (see `models.indexes.results`); those
-    of quantised kinds (SQfp16, SQ8) are as precise as the codes. Where short codes propose and a
-    store decides, as many queries as there are lists meet the store's vectors list by list: they
-    find what each would find alone, or nearer rows.
+    of quantised kinds are as precise as the codes. Where short codes propose and a store decides, as
+    many queries as there are lists find what each would find alone, or nearer rows.
 
     Attributes:
         metric: how nearness is measured.
@@ -85,8 +84,18 @@ class VectorIndex:
 
     @property
     def most_alone(self) -> int | None:
-        """How many queries at once are answered as each alone would be; None for any number."""
+        """How many queries at once are answered as if alone; None for any number."""
         return max(1, (self.lists or 1) - 1) if self.has_store else None
+
+    @property
+    def list_lengths(self) -> RowIds:
+        """How many vectors each inverted list holds: (lists,) int64."""
+        return self._layers.list_lengths()
+
+    def centroid_similarities(self, ready: Matrix) -> Matrix:
+        """Return how near prepared vectors are to their centroid: (rows,) float32."""
+        distances, lists = self._layers.nearest_lists(ready, 1)
+        return from_faiss(distances, lists, self.metric)[:, 0]
 
     @property
     def is_graph(self) -> bool:
@@ -112,11 +121,10 @@ class VectorIndex:
         ready, lists = prepared(sample, self.dim, self.metric), self._layers.lists
         if lists is not None:
             lists.cp.seed = seed
-            # The plan bounds the lists; below one list's worth FAISS would only print a warning.
+            # The plan bounds the lists; below one list's worth FAISS would print a warning.
             lists.cp.min_points_per_centroid = 1
         if self._layers.transform is not None:
-            learnt = principal_axes(ready)[1] if axes is None else axes
-            fix_axes(self._layers.transform, learnt)
+            fix_axes(self._layers.transform, principal_axes(ready)[1] if axes is None else axes)
         self._index.train(ready)
 
     def add(self, vectors: Matrix) -> None:

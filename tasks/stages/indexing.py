@@ -34,6 +34,7 @@ from tasks.stages.builds import (
     last_build,
     progress_of,
 )
+from tasks.stages.index_drift import drift_after, layout_in
 from tasks.stages.index_wish import index_wish
 from tasks.stages.needs import index_need
 from tasks.stages.spaces import require_space, space_vectors
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
+    from models.indexes.drift import Drift
     from tasks.stages.index_wish import IndexWish
     from tasks.stages.receipts import StageReceipt
 
@@ -89,6 +91,7 @@ class _Version:
         changes_since: how many have come or gone since then.
         path: where it lies already, if no row was added.
         size_bytes: of the index there.
+        drift: what batches since the training have changed; None before the first.
     """
 
     built: BuiltIndex
@@ -99,6 +102,7 @@ class _Version:
     changes_since: int = 0
     path: str | None = None
     size_bytes: int = 0
+    drift: Drift | None = None
 
 
 def _extended(
@@ -126,10 +130,14 @@ def _extended(
     fresh_ids = vectors.content_ids.take(pa.array(fresh))
     for batch in vectors.subset(fresh).batches(batch_rows(vectors.dim)):
         index.add(batch)
+    drift, layout = drift_after(index, vectors, fresh, details, wish.seed), layout_in(details)
+    reason = drift.reason_to_retrain(layout, wish.goal.recall) if drift and layout else None
+    if reason is not None:
+        return f"trained: {reason}"
     contents = pa.concat_arrays([contents, fresh_ids])
     dead = len(contents) - vectors.rows
     version = _Version(
-        BuiltIndex(index, _measured(details), details["target_recall"]),
+        BuiltIndex(index, _measured(details), details["target_recall"], layout),
         contents,
         details["trained_rows"],
         f"extended by {fresh.size:,}, {dead:,} dead",
@@ -137,11 +145,19 @@ def _extended(
         details["changes_since"] + fresh.size + abs(dead - details["dead"]),
         None if fresh.size else details["path"],
         details["size_bytes"],
+        drift,
     )
+    return _remeasured(version, vectors, Metric(space.id.metric), wish.seed)
+
+
+def _remeasured(
+    version: _Version, vectors: ShardVectors, metric: Metric, seed: int
+) -> _Version | str:
+    """Measure recall again if it is time; or say why the index has to be trained."""
     if version.changes_since <= MOST_UNMEASURED * version.measured_rows:
         return version
-    view = RowView(index, vectors.rows_of(contents))
-    recall = remeasure(view, vectors, Metric(space.id.metric), RECALL_K, wish.seed)
+    view = RowView(version.built.index, vectors.rows_of(version.contents))
+    recall = remeasure(view, vectors, metric, RECALL_K, seed)
     built = replace(version.built, recall=recall)
     if not built.reaches_target:
         return f"trained: recall had fallen to {recall.mean:.3f}, below {built.target_recall}"
@@ -209,6 +225,7 @@ def _stored(
         "measured_rows": version.measured_rows,
         "changes_since": version.changes_since,
         "update": version.update,
+        "drift": asdict(version.drift) if version.drift else None,
     }
     if version.path is None:
         with lake.store.writing(f"{path}/{CONTENTS_FILE}", "index contents") as temporary:
@@ -239,6 +256,7 @@ def _details(built: BuiltIndex) -> dict[str, Any]:
         "training_rows": built.plan.training_rows,
         "reasons": list(built.plan.reasons),
         "target_recall": built.target_recall,
+        "layout": asdict(built.layout) if built.layout else None,
         "k": built.recall.k,
         "queries": built.recall.queries,
         "recall": built.recall.mean,

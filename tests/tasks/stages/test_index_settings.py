@@ -1,0 +1,61 @@
+"""The setting `index` of a space, and what the record of an index tells of its layout."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from latentlake.errors import ConfigError
+from tasks.stages.builds import last_build
+from tasks.stages.spaces import known_space
+
+if TYPE_CHECKING:
+    from tests.tasks.conftest import Project
+
+
+def wishing(project: Project, index: str) -> None:
+    config = project.folder / "latentlake.toml"
+    text = config.read_text("utf-8")
+    assert text.count("neighbours = 3") >= 1
+    config.write_text(text.replace("neighbours = 3", f"neighbours = 3\nindex = {index}"), "utf-8")
+
+
+def details_of(project: Project) -> dict[str, Any]:
+    build = last_build(project.lake, "index", known_space(project.lake, "words"))
+    assert build is not None
+    details: dict[str, Any] = json.loads(build["details"])
+    return details
+
+
+def test_a_kind_is_built_as_asked_and_its_drift_recorded(project: Project) -> None:
+    wishing(project, '{ kind = "ivf_sqfp16" }')
+    project.run()
+    first = details_of(project)
+    assert first["factory"].startswith("IVF")
+    assert first["factory"].endswith(",SQfp16")
+    assert first["reasons"][0] == "index.kind is 'ivf_sqfp16'."
+    assert first["layout"]["unevenness"] >= 1
+    assert first["drift"] is None
+    notes = project.read_notes()
+    notes["added"] = "a proof of the theorem about the group"
+    project.write_notes(notes)
+    project.run()
+    second = details_of(project)
+    assert second["update"].startswith("extended by 1")
+    assert second["layout"] == first["layout"]
+    assert second["drift"]["looked_at"] == 1
+
+
+def test_too_few_vectors_for_short_codes_are_scanned(project: Project) -> None:
+    wishing(project, '{ kind = "pq" }')
+    project.run()
+    assert details_of(project)["factory"] == "Flat"
+    assert "too few" in details_of(project)["reasons"][-1]
+
+
+def test_an_unknown_kind_is_refused(project: Project) -> None:
+    wishing(project, '{ kind = "ivf" }')
+    with pytest.raises(ConfigError, match="index.kind"):
+        _ = project.settings
