@@ -33,8 +33,8 @@ class VectorIndex:
 
     Searches change nothing, so threads may share one index; `train` and `add` want it alone.
     Similarities are "the larger, the nearer" for each metric (see `models.indexes.results`); those
-    of quantised kinds are as precise as the codes. Where short codes propose and a store decides, as
-    many queries as there are lists find what each would find alone, or nearer rows.
+    of quantised kinds are as precise as the codes. Where a store decides about candidates, as many
+    queries as there are lists find what each would find alone, or nearer rows.
 
     Attributes:
         metric: how nearness is measured.

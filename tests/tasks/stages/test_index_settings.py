@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def wishing(project: Project, index: str) -> None:
     config = project.folder / "latentlake.toml"
     text = config.read_text("utf-8")
-    assert text.count("neighbours = 3") >= 1
-    config.write_text(text.replace("neighbours = 3", f"neighbours = 3\nindex = {index}"), "utf-8")
+    assert text.count("neighbours = 5") >= 1
+    config.write_text(text.replace("neighbours = 5", f"neighbours = 5\nindex = {index}"), "utf-8")
 
 
 def details_of(project: Project) -> dict[str, Any]:
@@ -57,5 +57,5 @@ def test_too_few_vectors_for_short_codes_are_scanned(project: Project) -> None:
 
 def test_an_unknown_kind_is_refused(project: Project) -> None:
     wishing(project, '{ kind = "ivf" }')
-    with pytest.raises(ConfigError, match="index.kind"):
+    with pytest.raises(ConfigError, match=r"index\.kind"):
         _ = project.settings
