@@ -52,6 +52,11 @@ class ListSearch:
         kinds = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer)
         return isinstance(index, kinds) and index.metric_type == faiss.METRIC_INNER_PRODUCT
 
+    @property
+    def count(self) -> int:
+        """How many lists there are."""
+        return int(self.index.nlist)
+
     def nearest(self, queries: Matrix, k: int) -> tuple[Matrix, RowIds]:
         """Return similarities and rows of the k nearest, as FAISS's own `search` does.
 
@@ -128,11 +133,11 @@ class ListSearch:
         bounds = np.searchsorted(lists[order], np.arange(self.index.nlist + 1))
         for number in np.flatnonzero(np.diff(bounds)).tolist():
             asking = order[bounds[number] : bounds[number + 1]] // self.nprobe
-            for vectors, rows in self._tiles(number):
+            for vectors, rows in self.tiles(number):
                 yield asking, vectors, rows
 
-    def _tiles(self, number: int) -> Iterator[tuple[Matrix, RowIds]]:
-        """Yield a list's vectors, unpacked, with their rows."""
+    def tiles(self, number: int) -> Iterator[tuple[Matrix, RowIds]]:
+        """Yield a list's vectors, unpacked, with their rows, in parts that are not too large."""
         faiss, index = library(), self.index
         count, width = index.invlists.list_size(number), index.code_size
         if count == 0:

@@ -12,6 +12,7 @@ from models.indexes.errors import IndexMismatchError, TooManyMatchesError
 from models.indexes.exact import faiss_metric
 from models.indexes.faiss_library import library, single_thread
 from models.indexes.files import IndexHeader, read_index, write_index
+from models.indexes.list_pairs import ListMatches, pairs_in_lists
 from models.indexes.list_search import ListSearch
 from models.indexes.plans import SearchParameters
 from models.indexes.results import NO_ROW, Neighbours, RangeMatches, from_faiss, no_neighbours
@@ -19,6 +20,7 @@ from models.indexes.streams import prepared
 from models.types import Matrix, Metric, RowIds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -186,6 +188,18 @@ class VectorIndex:
             raise TooManyMatchesError(rows.size)
         queries_of = np.repeat(np.arange(ready.shape[0], dtype=np.int64), counts)
         return RangeMatches(queries_of, rows, from_faiss(distances, rows, self.metric))
+
+    def pairs_within(self, threshold: float) -> Iterator[ListMatches] | None:
+        """Find the pairs of rows whose similarity by the codes reaches a threshold, list by list.
+
+        Returns:
+            Pairs as they are found, each once or more often, either way round; None for kinds
+            without lists to take the vectors from, and where a row probes more than one.
+        """
+        nprobe = self._effort().nprobe
+        if nprobe != 1 or not ListSearch.serves(self._index):
+            return None
+        return pairs_in_lists(ListSearch(self._index, nprobe), self._radius(threshold))
 
     def _within(
         self, lists: ListSearch, ready: Matrix, threshold: float, limit: int
