@@ -210,10 +210,7 @@ class VectorIndex:
         return RangeMatches(queries_of, rows, from_faiss(distances, rows, self.metric))
 
     def pairs_within(self, threshold: float) -> Iterator[ListMatches] | None:
-        """Find all pairs that reach a threshold by the codes, either way round, some repeatedly.
-
-        None for kinds without lists of vectors, and where a row probes more than its own list.
-        """
+        """Find all pairs that reach a threshold by the codes; None unless a row probes one list."""
         if self._effort().nprobe != 1 or not self._layers.is_searched_by_lists:
             return None
         return pairs_in_lists(ListSearch(self._layers, 1), self._radius(threshold))
