@@ -26,6 +26,8 @@ import json
 import platform
 import time
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,8 +146,7 @@ def faiss_peer(factory: str, vectors: Matrix) -> Peer:
 
 def hnswlib_peer(vectors: Matrix) -> Peer:
     """Build hnswlib's graph with M = 16, as its own examples do."""
-    import hnswlib
-
+    hnswlib = import_module("hnswlib")
     began = time.process_time()
     index = hnswlib.Index("ip", vectors.shape[1])
     index.init_index(len(vectors), M=16, ef_construction=200, random_seed=0)
@@ -164,10 +165,9 @@ def hnswlib_peer(vectors: Matrix) -> Peer:
 
 def usearch_peer(vectors: Matrix) -> Peer:
     """Build usearch's graph in float16."""
-    from usearch.index import Index
-
+    usearch = import_module("usearch.index")
     began = time.process_time()
-    index = Index(ndim=vectors.shape[1], metric="ip", dtype="f16")
+    index = usearch.Index(ndim=vectors.shape[1], metric="ip", dtype="f16")
     index.add(np.arange(len(vectors)), vectors, threads=1)
     seconds = time.process_time() - began
 
@@ -182,8 +182,7 @@ def usearch_peer(vectors: Matrix) -> Peer:
 
 def autofaiss_peer(vectors: Matrix) -> Peer:
     """Let autofaiss choose and tune; its effort is the one that it ends with."""
-    from autofaiss import build_index as build
-
+    build = import_module("autofaiss").build_index
     began = time.process_time()
     index, told = build(
         vectors,
@@ -239,6 +238,12 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
+def one_by_one(peer: Peer, queries: Matrix, effort: Any) -> None:
+    """Ask query after query."""
+    for at in range(len(queries)):
+        peer.search(queries[at : at + 1], effort)
+
+
 def measure(vectors: Matrix, queries: Matrix, wanted: list[str]) -> list[dict[str, Any]]:
     """Build all peers, let them take turns, and return a row for each."""
     true = library().knn(queries, vectors, K, library().METRIC_INNER_PRODUCT)[1]
@@ -252,11 +257,9 @@ def measure(vectors: Matrix, queries: Matrix, wanted: list[str]) -> list[dict[st
     alone = dict(batch)
     for _ in range(ROUNDS):
         for peer, effort in built:
-            spent = seconds_of(lambda p=peer, e=effort: p.search(asking, e))
+            spent = seconds_of(partial(peer.search, asking, effort))
             batch[peer.name] = min(batch[peer.name], spent)
-            spent = seconds_of(
-                lambda p=peer, e=effort: [p.search(single[i : i + 1], e) for i in range(300)]
-            )
+            spent = seconds_of(partial(one_by_one, peer, single, effort))
             alone[peer.name] = min(alone[peer.name], spent)
     return [
         {
