@@ -27,6 +27,7 @@ from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
 from tasks.stages.edges import stored_edges
 from tasks.stages.lexical_pairing import lexical_threshold, pair_texts
 from tasks.stages.pairing import pair_contents
+from tasks.stages.pixel_digests import digest_pixels
 from tasks.stages.thresholds import near_threshold
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from tasks.stages.receipts import StageReceipt
 
 RULE = "greedy-cover"
-_REVISION = 3
+_REVISION = 4
 
 
 def find_duplicates(
@@ -80,6 +81,8 @@ def find_duplicates(
         return Built(counts, details, _notes(space, threshold))
 
     paired = [pair_contents(lake, budget_of(settings), space, vectors, threshold, run_id)]
+    if space.modality == "image":
+        paired.append(digest_pixels(lake, settings, space, vectors, run_id))
     if space.modality == "text":
         paired.append(pair_texts(lake, settings, space, vectors, run_id))
     step = BuildStep("duplicates", space, inputs)

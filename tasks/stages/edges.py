@@ -8,8 +8,10 @@ import numpy as np
 
 from models.analysis.edges import Edges, joined_edges
 from models.analysis.lexical_pairs import LEXICAL_KINDS
+from tasks.stages.budget import budget_of
 from tasks.stages.lexical_pairing import lexical_threshold, stored_lexical
 from tasks.stages.pairing import stored_pairs
+from tasks.stages.pixel_digests import equal_pixels
 from tasks.stages.thresholds import PAIR_KINDS, near_threshold
 
 if TYPE_CHECKING:
@@ -36,9 +38,18 @@ def stored_edges(lake: Lake, settings: Settings, space: SpaceRow, vectors: Shard
     return joined_edges(
         [
             _near_edges(lake, settings, space, vectors),
+            *_pixel_edges(lake, settings, space, vectors),
             *_lexical_edges(lake, settings, space, vectors),
         ]
     )
+
+
+def _pixel_edges(
+    lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors
+) -> list[Edges]:
+    if space.modality != "image":
+        return []
+    return [Edges.of_kind("pixels", equal_pixels(lake, vectors, budget_of(settings).pairs), 1.0)]
 
 
 def _lexical_edges(
