@@ -39,7 +39,7 @@ COMMANDS: Final = {
     ),
     "sql": LazyCommand(f"{_HERE}.sql:sql", "Ask the lake's tables in SQL.", _ASK),
     "duplicates": LazyCommand(
-        f"{_HERE}.reports:duplicates", "List items that repeat another one, and which.", _ASK
+        f"{_HERE}.duplicates:duplicates", "List items that repeat another one, and which.", _ASK
     ),
     "clusters": LazyCommand(
         f"{_HERE}.reports:clusters", "Summarise the groups of a space, or list one.", _ASK

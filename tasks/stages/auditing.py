@@ -13,12 +13,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from data.id_tables import keys_of
 from models.analysis.missed_pairs import MissedPairs, find_missed
 from models.types import Metric
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed, last_build, progress_of
 from tasks.stages.pairing import stored_pairs
+from tasks.stages.spaces import space_vectors
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,6 +36,27 @@ if TYPE_CHECKING:
 MOST_UNMEASURED: Final = 0.1
 """Contents that were searched for since the last measurement, as a share of those it was made on.
 The audit reads all vectors: so its cost, spread over batches, is in proportion to what they add."""
+AUDITS: Final = pa.schema(
+    [
+        ("space", pa.string()),
+        ("threshold", pa.float64()),
+        *[(name, pa.int64()) for name in ("sampled", "pairs", "missed")],
+        *[(name, pa.float64()) for name in ("missed_rate", "missed_low", "missed_high")],
+        *[(name, pa.int64()) for name in ("compared", "measured_rows", "changes_since")],
+    ]
+)
+"""A row for each space's `Audit`."""
+MISSED: Final = pa.schema(
+    [
+        ("space", pa.string()),
+        ("one", pa.string()),
+        ("other", pa.string()),
+        ("similarity", pa.float64()),
+        ("one_content", pa.string()),
+        ("other_content", pa.string()),
+    ]
+)
+"""A row for a pair that the search has missed: places, and contents."""
 _REVISION = 1
 _STAGE: Final = "audit"
 
@@ -125,6 +149,38 @@ def audit_space(
     audit = _audit_of(json.loads(stored["details"])) if stored else None
     error = audit.failure(space.label, wanted.max_missed) if audit else ""
     return replace(receipt, error=error)
+
+
+def audit_now(
+    lake: Lake, settings: Settings, space: SpaceRow, sample: int | None = None
+) -> tuple[Audit, pa.Table] | None:
+    """Measure the stored pairs of a space, whatever was measured before; nothing is written.
+
+    Args:
+        lake: best held still at a snapshot.
+        settings: the audit's own.
+        space: the space.
+        sample: contents to compare with all; by default as configured.
+
+    Returns:
+        The measurement and missed pairs as a table of `MISSED`; None where there are no pairs.
+    """
+    paired = last_build(lake, "pairs", space)
+    threshold = json.loads(paired["details"])["threshold"] if paired else None
+    size = settings.space(space.id.name).duplicates.audit if sample is None else sample
+    if threshold is None or not size:
+        return None
+    vectors = space_vectors(lake, settings, space)
+    rows = held_sample(vectors, size, settings.run.seed)
+    audit, found = measure(lake, space, vectors, threshold, rows)
+    sides = [vectors.content_ids.take(pa.array(side)) for side in found.examples.T]
+    items = lake.read("items", columns=["content_id", "uri"]).group_by("content_id")
+    places = items.aggregate([("uri", "min")])
+    known = places["content_id"].combine_chunks()
+    uris = [places["uri_min"].take(pc.index_in(side, value_set=known)) for side in sides]
+    names = pa.array([space.label] * len(found.examples), pa.string())
+    columns = [names, *uris, pa.array(found.similarities), *sides]
+    return audit, pa.Table.from_arrays(columns, schema=MISSED)
 
 
 def measure(
