@@ -12,11 +12,11 @@ class DuplicateSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    threshold: float | None = Field(
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | Literal["auto"] | None = Field(
         None,
-        allow_inf_nan=False,
         description="The least similarity of two near-duplicates, in the space's metric; default "
-        "for cosines .9 (images), .98 (text, vectors), for other metrics none.",
+        "for cosines .9 (images), .98 (text, vectors), for other metrics none. 'auto' is what "
+        "'latentlake duplicates calibrate' chose for this version of the space.",
     )
     lexical: Literal[False] | Annotated[float, Field(strict=True, ge=0.5, le=1)] = Field(
         0.8,

@@ -8,6 +8,7 @@ import numpy as np
 
 from models.analysis.edges import Edges, joined_edges
 from models.analysis.lexical_pairs import LEXICAL_KINDS
+from tasks.stages.calibrations import with_calibration
 from tasks.stages.lexical_pairing import lexical_threshold, stored_lexical
 from tasks.stages.pairing import stored_pairs
 from tasks.stages.thresholds import PAIR_KINDS, near_threshold
@@ -33,6 +34,7 @@ def stored_edges(lake: Lake, settings: Settings, space: SpaceRow, vectors: Shard
     Raises:
         ConfigError: a threshold is none of the space's metric.
     """
+    settings = with_calibration(lake, settings, space)
     return joined_edges(
         [
             _near_edges(lake, settings, space, vectors),

@@ -20,11 +20,13 @@ PAIR_KINDS: Final = {"image": "perceptual", "text": "semantic", "vector": "near"
 def near_threshold(settings: Settings, space: SpaceRow) -> float | None:
     """Return the least similarity of near-duplicates; None where only equal contents are copies.
 
+    "auto" is the default here: `calibrations.with_calibration` makes a number of it before.
+
     Raises:
         ConfigError: no similarity of the space's metric has this value.
     """
     threshold, metric = settings.space(space.id.name).duplicates.threshold, Metric(space.id.metric)
-    if threshold is None:
+    if threshold is None or threshold == "auto":
         return DEFAULT_THRESHOLDS[space.modality] if metric is Metric.COSINE else None
     if metric is Metric.COSINE and not 0 < threshold <= 1:
         raise ConfigError(
