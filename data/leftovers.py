@@ -19,6 +19,7 @@ LEFTOVERS: Final = (
     "indexes/*/*/*/_tmp-*",
     "indexes/*/*/*/.*.tmp",
     "models/*/_training",
+    "checkpoints/*/*/_tmp-*",
     "work",
     # delta-rs writes beside the target, under its name and a number.
     "*/**/*.parquet#*",

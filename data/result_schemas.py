@@ -44,6 +44,22 @@ PAIRED = TableSchema(
     per_space=True,
 )
 
+VERIFIED_PAIRS = TableSchema(
+    "verified_pairs",
+    pa.schema(
+        [
+            ("space", pa.string()),
+            ("first", pa.string()),
+            ("second", pa.string()),
+            ("similarity", pa.float32()),
+            ("inliers", pa.int32()),
+            ("correlation", pa.float32()),
+        ]
+    ),
+    key=("space", "first", "second"),
+    per_space=True,
+)
+
 LEXICAL_PAIRS = TableSchema(
     "lexical_pairs",
     pa.schema(
@@ -162,6 +178,7 @@ RESULTS = (
     NEIGHBOURS,
     PAIRS,
     PAIRED,
+    VERIFIED_PAIRS,
     LEXICAL_PAIRS,
     LEXICAL_PAIRED,
     DUPLICATES,

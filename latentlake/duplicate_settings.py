@@ -14,9 +14,14 @@ class DuplicateSettings(BaseModel):
 
     threshold: Annotated[float, Field(allow_inf_nan=False)] | Literal["auto"] | None = Field(
         None,
-        description="The least similarity of two near-duplicates, in the space's metric; default "
-        "for cosines .9 (images), .98 (text, vectors), for other metrics none. 'auto' is what "
-        "'latentlake duplicates calibrate' chose for this version of the space.",
+        description="The least score of two near-duplicates. Verified photos: default .45. Else "
+        "the similarity in the space's metric: default for cosines .9 (images that are not "
+        "verified), .98 (text, vectors), for other metrics none. 'auto' is what 'latentlake "
+        "duplicates calibrate' chose for this version of the space.",
+    )
+    verify: bool = Field(
+        default=True,
+        description="Compare likely near-duplicates among photos by their pixels, too.",
     )
     lexical: Literal[False] | Annotated[float, Field(strict=True, ge=0.5, le=1)] = Field(
         0.8,

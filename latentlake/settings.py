@@ -60,6 +60,9 @@ class SpaceSettings(_Table):
         description="Make the words of a word2vec space a space of their own, <name>_vocabulary.",
     )
     neighbours: PositiveInt = Field(15, description="k of the neighbour graph.")
+    graph_recall: float = Field(
+        0.9, gt=0, le=1, description="Share of the true neighbours that the graph is tuned for."
+    )
     clusters: PositiveInt | Literal["auto"] = Field(
         "auto", description="How many clusters; 'auto' grows with the square root of the rows."
     )

@@ -34,6 +34,7 @@ _UNREADABLE: Final = (
 
 _REFERENCES: Final = {
     "pairs": (("first", "content"), ("second", "content")),
+    "verified_pairs": (("first", "content"), ("second", "content")),
     "paired": (("content_id", "content"),),
     "lexical_pairs": (("first", "content"), ("second", "content")),
     "lexical_paired": (("content_id", "content"),),

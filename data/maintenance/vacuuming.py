@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
     from data.stores import Store, StoredFile
 
-_OURS: Final = ("tables", "embeddings", "indexes", "models", "work", "snapshots")
+_OURS: Final = ("tables", "embeddings", "indexes", "models", "checkpoints", "work", "snapshots")
 _FOLDERS: Final = {"indexes": ("index", 4), "models": ("model", 3)}
 """Where whole folders are needed or not: what they hold, and how deep they lie."""
 
@@ -50,7 +50,7 @@ class Removal:
     """A file that nothing kept needs.
 
     Attributes:
-        kind: "snapshot", "shard", "table", "index", "model", "plan" or "temporary".
+        kind: "snapshot", "shard", "table", "index", "model", "plan", "checkpoint" or "temporary".
         path: under the lake's root.
         size_bytes: what it takes on disk.
     """
@@ -134,8 +134,8 @@ def _kind(path: PurePosixPath, needs: Needs) -> str | None:
         kind, depth = _FOLDERS[first]
         is_held = len(path.parts) <= depth or "/".join(path.parts[:depth]) in needs.folders
         return None if is_held else kind
-    if first == "work":
-        return "plan"
+    if first in ("work", "checkpoints"):
+        return "plan" if first == "work" else "checkpoint"
     if first == "snapshots" or "_delta_log" in path.parts or path.suffix != ".parquet":
         return None
     if str(path) in needs.files:

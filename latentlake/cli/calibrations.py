@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from tasks.stages.calibrating import Calibration
+    from tasks.stages.calibrations import Calibration
 
 _WIDTH: Final = 30
 _ROWS: Final = 24

@@ -25,6 +25,7 @@ Floats = npt.NDArray[np.float64]
 
 BINS: Final = 200
 _ROUNDS: Final = 100
+_HALVINGS: Final = 24
 _SETTLED: Final = 1e-6
 _EQUAL: Final = 1e-6
 """Vectors that are nearer are equal, as far as float32 can tell."""
@@ -112,16 +113,15 @@ def choose_threshold(
     observed = Sampled(axis.of(observed.scores), observed.clusters)
     grid = _Grid.over(copies.scores, observed.scores)
     first = grid.counted(copies), grid.counted(observed)
-    wholes = first[0].sum(axis=0), first[1].sum(axis=0)
-    place, precision, share = grid.chosen(*wholes, target)
+    place, precision, share = grid.chosen(first[0].sum(axis=0), first[1].sum(axis=0), target)
     generator = np.random.default_rng(seed)
     places = []
     for _ in range(_RESAMPLED):
-        drawn = [
+        drawn_copies, drawn = (
             generator.multinomial(len(part), np.full(len(part), 1 / len(part))) @ part
             for part in first
-        ]
-        places.append(grid.chosen(*drawn, target)[0])
+        )
+        places.append(grid.chosen(drawn_copies, drawn, target)[0])
     ends = np.percentile(places, [2.5, 97.5]).astype(int).tolist()
     low, high, threshold = (axis.back(float(grid.edges[p])) for p in (*ends, place))
     return Chosen(
@@ -226,7 +226,8 @@ def _tail(rate: float, offsets: Floats) -> Floats:
 def _rate(mean: float, offsets: Floats) -> float:
     """Return the rate of a truncated exponential with a mean, by bisection; it always falls."""
     low, high = 0.0, 50.0 / max(offsets[0], 1e-12)
-    for _ in range(40):
+    for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if _tail(middle, offsets) @ offsets > mean else (low, middle)
+        flat = bool(_tail(middle, offsets) @ offsets > mean)
+        low, high = (middle, high) if flat else (low, middle)
     return high

@@ -53,6 +53,10 @@ class Pairs:
         """How many pairs."""
         return int(self.first.size)
 
+    def chosen(self, which: npt.NDArray[np.bool_] | RowIds) -> Pairs:
+        """Return some of the pairs, by a mask or by their places."""
+        return Pairs(self.first[which], self.second[which], self.similarities[which])
+
 
 @dataclass(frozen=True, slots=True)
 class Cover:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXACT_FLOPS: Final = 1e12
 """Below it brute force takes about 5 s on two cores, which is what an index would take as well."""
 QUERY_ROWS: Final = 1 << 16
-QUERY_BYTES: Final = 32 * 2**20
+QUERY_BYTES: Final = 64 * 2**20
 """Rows that are searched for at once, and their vectors: many of them meet each list of an index.
 Not a matter of the memory limit: products of other shapes may be rounded in another way."""
 
@@ -63,11 +63,13 @@ class GraphOptions:
             even where an index is at hand.
         recall_queries: rows that the recall is measured on.
         seed: of their choice.
+        first: the row to begin with; those before it are linked already.
     """
 
     exact_flops: float = EXACT_FLOPS
     recall_queries: int = 1000
     seed: int = 0
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ def link_rows(
         progress: called with "graph" and the fraction done.
 
     Yields:
-        The first row of a block, and the lists of its rows; all rows in order.
+        The first row of a block, and the lists of its rows; all rows from the first on, in order.
 
     Raises:
         IndexMismatchError: the index has another number of rows, dimension or metric.
@@ -158,7 +160,10 @@ def link_rows(
     if index is not None:
         index.require(vectors.rows, vectors.dim, metric)
     used = None if is_exact_affordable(vectors, options) else index
-    for start, queries in blocks(vectors, query_rows(vectors.dim)):
+    first = options.first
+    left = vectors.subset(own_rows(first, vectors.rows - first)) if first else vectors
+    for place, queries in blocks(left, query_rows(vectors.dim)):
+        start = first + place
         found = nearest_rows(vectors, used, queries, k + 1, metric)
         yield start, found.without(own_rows(start, queries.shape[0]))
         progress("graph", (start + queries.shape[0]) / vectors.rows)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from models.analysis.duplicates import MAX_PAIRS, Pairs, TooManyPairsError
+from models.analysis.effort import for_pairs
 from models.analysis.graph import query_rows
 from models.indexes.errors import TooManyMatchesError
 from models.indexes.exact import pair_similarities
@@ -87,7 +88,12 @@ def find_pairs(
     index.require(vectors.rows, vectors.dim, metric)
     codec = index.index.plan.factory.rpartition(",")[2]
     slack = _SLACK.get(codec, 1e-5 * max(1.0, abs(threshold)))
-    search = _Search(index, rows, limits)
+    wanted = threshold - slack
+    try:
+        eager = for_pairs(vectors, index, rows, wanted, 2 * limits.pairs)
+    except TooManyMatchesError as error:
+        raise TooManyPairsError(threshold, error.matches, rows.size) from None
+    search = _Search(eager, rows, limits)
     keys = _candidate_keys(search, vectors, threshold, slack, progress)
     return _decided(vectors, metric, threshold, keys, limits)
 
@@ -164,14 +170,27 @@ class _Search:
                 chunk = int(min(2 * chunk, max(1, _MATCHES_AT_ONCE // each)))
 
 
+def _compared_until(first: RowIds, second: RowIds, start: int, most: int) -> int:
+    """Return where pairs end that `most` vectors do for; near-copies share theirs."""
+    stop = first.size
+    while stop - start > 1:
+        rows = np.unique(np.concatenate((first[start:stop], second[start:stop]))).size
+        if rows <= most:
+            break
+        stop = start + max(1, min((stop - start) * most // rows, (stop - start) // 2))
+    return int(stop)
+
+
 def _decided(
     vectors: Vectors, metric: Metric, threshold: float, keys: RowIds, limits: PairLimits
 ) -> Pairs:
     first, second = np.divmod(keys, vectors.rows)
     similarities = np.empty(first.size, np.float32)
-    at_once = max(1, limits.compared_bytes // (8 * vectors.dim))
-    for start in range(0, first.size, at_once):
-        part = slice(start, min(first.size, start + at_once))
+    most = max(1, limits.compared_bytes // (4 * vectors.dim))
+    start = 0
+    while start < first.size:
+        part = slice(start, _compared_until(first, second, start, most))
+        start = part.stop
         both = np.concatenate((first[part], second[part]))
         unique, where = np.unique(both, return_inverse=True)
         stored = prepared(take(vectors, unique), vectors.dim, metric)

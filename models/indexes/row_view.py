@@ -6,6 +6,7 @@ dead rows until the index is trained anew. The vectors that count now have an or
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -56,6 +57,11 @@ class RowView:
         alive = np.flatnonzero(row_of != NO_ROW).astype(np.int64)
         self.rows = int(alive.size)
         self._alive = None if alive.size == index.rows else alive
+
+    def probing(self, nprobe: int) -> RowView:
+        """Return the same view with another effort; only for inverted lists."""
+        effort = replace(self.index.plan.search_parameters, nprobe=nprobe)
+        return RowView(self.index.with_parameters(effort), self._row_of)
 
     def require(self, rows: int, dim: int, metric: Metric) -> None:
         """Check that the living rows are as many as certain vectors, of their kind.

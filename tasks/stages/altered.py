@@ -33,11 +33,13 @@ class Altered:
     """Copies with what they are copies of.
 
     Attributes:
-        originals: (copies,) int64, the place of each one's content among those that were given.
+        contents: ids of the originals.
+        originals: (copies,) int64, the place of each one's content among these.
         ways: (copies,) how each was altered.
         vectors: (copies, dim) float32.
     """
 
+    contents: pa.Array
     originals: RowIds
     ways: tuple[str, ...]
     vectors: Matrix
@@ -70,7 +72,7 @@ def altered_vectors(lake: Lake, settings: Settings, space: SpaceRow, contents: p
             f"space '{space.label}' holds {space.modality}s, of which nobody can make altered "
             "copies: set duplicates.threshold by hand."
         )
-    refs = _refs(lake, settings.space(space.id.name).sources, contents)
+    refs = first_places(lake, settings.space(space.id.name).sources, contents)
     encoder = live_encoder(lake, settings, space)
     planned = len(refs) * len(ways)
     payloads = _copies(ContentReader(settings), refs, ways, settings.run.seed)
@@ -79,10 +81,10 @@ def altered_vectors(lake: Lake, settings: Settings, space: SpaceRow, contents: p
     names = [name.partition("/") for name in encoded.content_ids]
     places = pc.index_in(pa.array([name[0] for name in names], pa.string()), value_set=contents)
     originals = places.to_numpy(zero_copy_only=False).astype(np.int64)
-    return Altered(originals, tuple(name[2] for name in names), encoded.vectors)
+    return Altered(contents, originals, tuple(name[2] for name in names), encoded.vectors)
 
 
-def _refs(lake: Lake, sources: tuple[str, ...], contents: pa.Array) -> list[ContentRef]:
+def first_places(lake: Lake, sources: tuple[str, ...], contents: pa.Array) -> list[ContentRef]:
     """Return where each content comes first, in the order of places."""
     read = [*CONTENT_REFS.names, "deleted"]
     rows = lake.read("items", within=("content_id", contents), columns=read)
@@ -102,11 +104,15 @@ def _copies(
     """Yield every content once a way, named `<content>/<way>`, with a function that alters it."""
     for ref, load in reader.payloads(refs):
         once = cache(load)  # read once, however many copies are made of it
-        for number, way in enumerate(ways):
+        for way in ways:
             name = f"{ref.content_id}/{way}"
             copy = ContentRef(name, ref.source, ref.file, ref.key, ref.position, ref.size_bytes)
-            generator = np.random.default_rng([seed, number, int(ref.content_id, 16)])
-            yield copy, _altering(once, way, generator)
+            yield copy, _altering(once, way, lots_of(seed, ref.content_id, way))
+
+
+def lots_of(seed: int, content_id: str, way: str) -> np.random.Generator:
+    """Return what draws for a copy, whatever others are made."""
+    return np.random.default_rng([seed, *way.encode(), int(content_id, 16)])
 
 
 def _altering(load: Load, way: str, generator: np.random.Generator) -> Load:

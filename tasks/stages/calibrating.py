@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,17 +22,21 @@ from data.lake import table_of
 from data.undo import whole_or_undone
 from latentlake.errors import ConfigError
 from models.analysis.calibration import Axis, Chosen, Sampled, choose_threshold
+from models.analysis.edges import KINDS
 from models.indexes.exact import pair_similarities
 from models.indexes.recall import ground_truth
 from models.indexes.results import NO_ROW
 from models.indexes.streams import prepared, sample, take
 from models.types import Metric
 from tasks.stages.altered import altered_vectors
+from tasks.stages.altered_photos import photo_background, photo_copy_scores
 from tasks.stages.auditing import held_sample
 from tasks.stages.calibrations import STAGE, Calibration
+from tasks.stages.edges import stored_edges
 from tasks.stages.receipts import StageReceipt
 from tasks.stages.runs import begin_run, finish_run, writing
 from tasks.stages.spaces import require_space, space_vectors
+from tasks.stages.thresholds import PAIR_KINDS, is_verified
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -120,15 +124,26 @@ def measure_threshold(
             f"space '{space.label}': {altered.count} altered copies could be encoded, which is too "
             f"little to calibrate by: at least {_LEAST_COPIES} are needed."
         )
-    copies = Sampled(_copy_scores(vectors, metric, rows, altered), altered.originals)
-    pairs = _observed(vectors, metric, rows)
-    observed = Sampled(pairs.scores, pairs.one)
-    chosen = choose_threshold(copies, observed, wanted.precision, settings.run.seed, _AXES[metric])
+    verified = is_verified(settings, space)
+    if verified:
+        made = photo_copy_scores(lake, settings, space, vectors, altered)
+        pairs = _stored_photo_pairs(lake, settings, space, vectors)
+    else:
+        made = _copy_scores(vectors, metric, rows, altered)
+        pairs = _observed(vectors, metric, rows)
+    copies, observed = Sampled(made, altered.originals), Sampled(pairs.scores, pairs.one)
+    axis = Axis() if verified else _AXES[metric]
+    chosen = choose_threshold(copies, observed, wanted.precision, settings.run.seed, axis)
+    if verified:  # no score is above 1: see `models.analysis.evidence.scores`
+        chosen = replace(chosen, threshold=min(1.0, chosen.threshold))
     far = _far_pairs(vectors, metric, settings.run.seed)
+    if verified:
+        far -= _typical(photo_background(lake, space, vectors))
     edges = _band_edges(chosen, copies.scores, far)
     ways = np.array(altered.ways)
     reached = copies.scores >= chosen.threshold
     return Calibration(
+        verified=verified,
         **{n: getattr(chosen, n) for n in ("threshold", "low", "high", "precision", "recall")},
         wanted_precision=wanted.precision,
         recall_by_way={str(way): float(reached[ways == way].mean()) for way in np.unique(ways)},
@@ -171,6 +186,19 @@ def _observed(vectors: ShardVectors, metric: Metric, rows: RowIds) -> _Pairs:
     inside = (found.rows != NO_ROW) & (found.similarities >= level)
     one = np.broadcast_to(truth.rows[:, None], inside.shape)[inside]
     return _Pairs(one, found.rows[inside], found.similarities[inside].astype(np.float64))
+
+
+def _stored_photo_pairs(
+    lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors
+) -> _Pairs:
+    """Return the pairs of photos that were compared: all that may be duplicates."""
+    edges = stored_edges(lake, settings, space, vectors)
+    own = np.flatnonzero(edges.kinds == KINDS.index(PAIR_KINDS[space.modality]))
+    return _Pairs(edges.first[own], edges.second[own], edges.scores[own].astype(np.float64))
+
+
+def _typical(background: npt.NDArray[np.float32]) -> float:
+    return float(np.median(background)) if background.size else 0.0
 
 
 def _far_pairs(vectors: ShardVectors, metric: Metric, seed: int) -> Floats:

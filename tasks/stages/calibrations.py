@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from tasks.stages.builds import last_build
+from tasks.stages.thresholds import is_verified
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
@@ -22,6 +23,7 @@ class Calibration:
     """A space's calibration, as `builds.details` holds it.
 
     Attributes:
+        verified: whether scores are those of verified photos, and not similarities.
         threshold: the least score whose pairs are duplicates with the precision.
         low: lower end of its 95 % interval.
         high: upper end.
@@ -39,6 +41,7 @@ class Calibration:
         examples: pairs in the data: score, one, other (URIs).
     """
 
+    verified: bool
     threshold: float
     low: float
     high: float
@@ -70,6 +73,13 @@ def stored_calibration(lake: Lake, space: SpaceRow) -> Calibration | None:
     return Calibration(**{name: details[name] for name in Calibration.__slots__})
 
 
+def fitting_calibration(lake: Lake, settings: Settings, space: SpaceRow) -> Calibration | None:
+    """Return the space's calibration if it is about the scores that are in use now."""
+    stored = stored_calibration(lake, space)
+    fits = stored is not None and stored.verified == is_verified(settings, space)
+    return stored if fits else None
+
+
 def with_calibration(lake: Lake, settings: Settings, space: SpaceRow) -> Settings:
     """Return settings in which the threshold "auto" of a space has become a number.
 
@@ -80,7 +90,7 @@ def with_calibration(lake: Lake, settings: Settings, space: SpaceRow) -> Setting
     duplicates = settings.space(name).duplicates
     if duplicates.threshold != "auto":
         return settings
-    stored = stored_calibration(lake, space)
+    stored = fitting_calibration(lake, settings, space)
     threshold = stored.threshold if stored else None
     changed = duplicates.model_copy(update={"threshold": threshold})
     spaces = tuple(
@@ -95,7 +105,7 @@ def with_note(
 ) -> StageReceipt:
     """Return a receipt that says so where "auto" has no calibration to go by."""
     wanted = settings.space(space.id.name).duplicates.threshold
-    if wanted != "auto" or stored_calibration(lake, space) is not None:
+    if wanted != "auto" or fitting_calibration(lake, settings, space) is not None:
         return receipt
     note = f"no calibration of it yet: 'latentlake duplicates calibrate --space {space.id.name}'"
     return replace(receipt, notes=(*receipt.notes, note))

@@ -23,11 +23,12 @@ from models.analysis.duplicates import Cover, Pairs, greedy_cover
 from models.analysis.edges import EXACT, KINDS
 from models.indexes.results import NO_ROW
 from tasks.stages.budget import budget_of
-from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
+from tasks.stages.builds import BuildStep, Built, Details, build_if_changed, last_build
 from tasks.stages.edges import stored_edges
 from tasks.stages.lexical_pairing import lexical_threshold, pair_texts
 from tasks.stages.pairing import pair_contents
-from tasks.stages.thresholds import near_threshold
+from tasks.stages.photo_pairs import STAGE, verify_photos
+from tasks.stages.thresholds import near_threshold, score_threshold
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
@@ -46,10 +47,18 @@ def find_duplicates(
 ) -> StageReceipt:
     """Recompute the report if the items, the vectors or the settings have changed."""
     name, configured = space.key, settings.space(space.id.name).duplicates
-    threshold = near_threshold(settings, space)
+    threshold = score_threshold(settings, space)
     ranked = ranked_items(lake, settings.space(space.id.name).sources, configured.keep)
+    paired = pair_contents(
+        lake, budget_of(settings), space, vectors, near_threshold(settings, space), run_id
+    )
+    before = [paired, verify_photos(lake, settings, space, vectors, run_id)]
+    if space.modality == "text":
+        before.append(pair_texts(lake, settings, space, vectors, run_id))
+    verified = last_build(lake, STAGE, space)
     inputs = {
         "threshold": threshold,
+        "verified": verified["inputs"] if verified else None,
         "lexical": lexical_threshold(settings, space),
         "keep": configured.keep,
         "items": digest_of_column(ranked["item_id"]),
@@ -79,14 +88,21 @@ def find_duplicates(
         }
         return Built(counts, details, _notes(space, threshold))
 
-    paired = [pair_contents(lake, budget_of(settings), space, vectors, threshold, run_id)]
-    if space.modality == "text":
-        paired.append(pair_texts(lake, settings, space, vectors, run_id))
     step = BuildStep("duplicates", space, inputs)
     receipt = build_if_changed(lake, step, vectors, run_id, work)
-    receipts = [*paired, receipt]
-    changed, seconds = any(r.changed for r in receipts), sum(r.seconds for r in receipts)
-    return replace(receipt, changed=changed, seconds=seconds)
+    return _together(receipt, [one for one in before if one is not None])
+
+
+def _together(report: StageReceipt, before: list[StageReceipt]) -> StageReceipt:
+    """Return the report's receipt with what was done for it."""
+    told = {name: n for one in before if one.stage == STAGE for name, n in one.counts.items()}
+    return replace(
+        report,
+        changed=report.changed or any(one.changed for one in before),
+        counts=report.counts | told,
+        seconds=report.seconds + sum(one.seconds for one in before),
+        notes=(*(note for one in before for note in one.notes), *report.notes),
+    )
 
 
 def decide(ranked: pa.Table, vectors: ShardVectors, edges: Edges) -> pa.Table:

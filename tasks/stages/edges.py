@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.analysis.edges import Edges, joined_edges
+from models.analysis.evidence import scores
 from models.analysis.lexical_pairs import LEXICAL_KINDS
 from tasks.stages.calibrations import with_calibration
+from tasks.stages.candidates import candidate_pairs
 from tasks.stages.lexical_pairing import lexical_threshold, stored_lexical
 from tasks.stages.pairing import stored_pairs
-from tasks.stages.thresholds import PAIR_KINDS, near_threshold
+from tasks.stages.photo_pairs import stored_evidence
+from tasks.stages.thresholds import PAIR_KINDS, is_verified, near_threshold, score_threshold
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
@@ -35,6 +38,8 @@ def stored_edges(lake: Lake, settings: Settings, space: SpaceRow, vectors: Shard
         ConfigError: a threshold is none of the space's metric.
     """
     settings = with_calibration(lake, settings, space)
+    if is_verified(settings, space):
+        return joined_edges(_photo_edges(lake, settings, space, vectors))
     return joined_edges(
         [
             _near_edges(lake, settings, space, vectors),
@@ -63,3 +68,22 @@ def _lexical_edges(
 def _near_edges(lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors) -> Edges:
     pairs = stored_pairs(lake, space.key, vectors)
     return Edges.of_kind(PAIR_KINDS[space.modality], pairs, near_threshold(settings, space))
+
+
+def _photo_edges(
+    lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors
+) -> list[Edges]:
+    """Return the photos that were compared, and those that could not be: by similarity alone."""
+    found = candidate_pairs(lake, space, vectors)
+    seen = stored_evidence(lake, space, vectors, found.pairs)
+    known, other = np.flatnonzero(seen.known), np.flatnonzero(~seen.known)
+    judged = scores(found.excesses[known], seen.inliers[known], seen.correlations[known])
+    return [
+        Edges.of_kind(
+            PAIR_KINDS[space.modality],
+            found.pairs.chosen(known),
+            score_threshold(settings, space),
+            judged,
+        ),
+        Edges.of_kind("near", found.pairs.chosen(other), near_threshold(settings, space)),
+    ]

@@ -33,6 +33,7 @@ from tasks.stages.builds import (
     last_build,
     progress_of,
 )
+from tasks.stages.checkpoints import forget_checkpoints, resumed_links
 from tasks.stages.indexing import index_over, stored_index_bytes
 from tasks.stages.needs import graph_need
 from tasks.stages.spaces import require_space, space_vectors
@@ -56,8 +57,9 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
     """Bring the space's neighbour graph up to date, if its vectors or k have changed."""
     space = require_space(lake, settings, name)
     vectors = space_vectors(lake, settings, space)
-    k, options = settings.space(space.id.name).neighbours, GraphOptions(seed=settings.run.seed)
-    step = BuildStep("graph", space, {"k": k, "seed": options.seed})
+    configured, options = settings.space(space.id.name), GraphOptions(seed=settings.run.seed)
+    k, target = configured.neighbours, configured.graph_recall
+    step = BuildStep("graph", space, {"k": k, "seed": options.seed, "target_recall": target})
 
     def work(last: Details | None) -> Built:
         needed = graph_need(vectors, k, stored_index_bytes(lake, space), updated=last is not None)
@@ -76,7 +78,9 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
         counts = {"contents": vectors.rows, "changed": made.changed}
         return Built(counts, details, (note, made.update) if last else (note,))
 
-    return build_if_changed(lake, step, vectors, run_id, work)
+    receipt = build_if_changed(lake, step, vectors, run_id, work)
+    forget_checkpoints(lake, space)
+    return receipt
 
 
 def _built(
@@ -91,16 +95,22 @@ def _built(
     k, metric = step.inputs["k"], Metric(step.space.id.metric)
     options = GraphOptions(seed=step.inputs["seed"])
     sampled = SampledLists.drawn(vectors.rows, k, options)
+    exact = index is None or is_exact_affordable(vectors, options)
+    progress = progress_of("graph", step.space)
 
     def linked() -> Iterator[tuple[int, Neighbours]]:
-        progress = progress_of("graph", step.space)
-        for start, block in link_rows(vectors, index, metric, k, options, progress):
+        blocks = (
+            link_rows(vectors, index, metric, k, options, progress)
+            if index is None or exact
+            else resumed_links(lake, step, vectors, index, options)
+        )
+        for start, block in blocks:
             sampled.keep(start, block)
             release_unused()
             yield start, block
 
     lake.replace_space("neighbours", step.space.key, _parts(vectors, linked()), run_id)
-    if index is None or is_exact_affordable(vectors, options):
+    if exact:
         return _Made(None, vectors.rows, update, None)
     recall = sampled.recall(vectors, metric)
     return _Made(None, vectors.rows, update, _measurement(recall, vectors.rows))

@@ -97,7 +97,7 @@ def stored_pairs(lake: Lake, name: str, vectors: ShardVectors) -> Pairs:
     """Return the stored pairs of contents that are both in use, in no order."""
     parts = [_no_pairs()]
     for batch in read_numbered(lake, "pairs", name, "first", "second"):
-        first, second = (_numbers(batch[column], vectors) for column in ("first", "second"))
+        first, second = (rows_of_ids(batch[column], vectors) for column in ("first", "second"))
         alive = (first != NO_ROW) & (second != NO_ROW)
         low, high = np.minimum(first, second)[alive], np.maximum(first, second)[alive]
         parts.append(Pairs(low, high, batch["similarity"].to_numpy()[alive]))
@@ -108,7 +108,8 @@ def stored_pairs(lake: Lake, name: str, vectors: ShardVectors) -> Pairs:
     )
 
 
-def _numbers(column: pa.DictionaryArray, vectors: ShardVectors) -> RowIds:
+def rows_of_ids(column: pa.DictionaryArray, vectors: ShardVectors) -> RowIds:
+    """Return the row of each id of a numbered column, -1 for those of no row."""
     row_of = vectors.rows_of(column.dictionary)
     rows: RowIds = row_of[column.indices.to_numpy()]
     return rows

@@ -153,7 +153,7 @@ def plan_removals(lake: Lake, settings: Settings, space: SpaceRow, wishes: Wishe
 def _with_threshold(
     lake: Lake, space: SpaceRow, edges: Edges, kind: str, threshold: float
 ) -> Edges:
-    least = stored_from(lake, space)
+    least = _stored_from(lake, space, edges, kind)
     if least is None or threshold < least - _ROUNDING * max(1.0, abs(least)):
         known = "none is stored" if least is None else f"they are stored from {least:g} on"
         raise ConfigError(
@@ -163,11 +163,13 @@ def _with_threshold(
     return edges.with_thresholds({kind: threshold})
 
 
-def stored_from(lake: Lake, space: SpaceRow) -> float | None:
-    """Return the least similarity of stored pairs, None where there are none."""
+def _stored_from(lake: Lake, space: SpaceRow, edges: Edges, kind: str) -> float | None:
+    """Return the least score from which on edges of a kind are stored, None where none is."""
     build = last_build(lake, "pairs", space)
-    found: float | None = json.loads(build["details"])["threshold"] if build else None
-    return found
+    least: float | None = json.loads(build["details"])["threshold"] if build else None
+    own = edges.scores[edges.kinds == KINDS.index(kind)]
+    # Photos are compared by pixels long before they reach their threshold.
+    return least if least is None or not own.size else min(least, float(own.min()))
 
 
 @dataclass(frozen=True)

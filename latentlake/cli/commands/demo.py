@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 QUESTIONS: Final = (
     (
         "Which photos repeat another one, and which is kept?",
-        """SELECT removed.uri AS removed, kept.uri AS kept, kind, similarity
+        """SELECT removed.uri AS removed, kept.uri AS kept, kind, score
 FROM duplicates
 JOIN items removed ON removed.item_id = duplicates.item_id
 JOIN items kept ON kept.item_id = twin_id
 WHERE space = 'cnn'
-ORDER BY similarity, removed.uri LIMIT 8""",
+ORDER BY score DESC, removed.uri LIMIT 8""",
     ),
     (
         "Which items are least like all others?",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from latentlake.settings import Settings
     from tasks.stages.auditing import Audit
-    from tasks.stages.calibrating import Calibration
+    from tasks.stages.calibrations import Calibration
     from tasks.stages.kept_sets import Way
     from tasks.stages.removal_plans import Plan
 

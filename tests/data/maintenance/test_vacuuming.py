@@ -104,6 +104,7 @@ def garbage(toy: Toy) -> dict[str, Path]:
         "shard": toy.write([toy.content("orphan")]),
         "index": root / "indexes/cnn/f00d/old/index.faiss",
         "model": root / "models/cnn/0123/weights.bin",
+        "checkpoint": root / "checkpoints/cnn/f00d/000000000000.arrow",
         "plan": root / "work/cnn/f00d/part-1.plan",
         "temporary": root / "embeddings/cnn/f00d/_tmp-0011-part.parquet",
     }

@@ -1,0 +1,91 @@
+"""How hard a search for all rows has to try: often less than a single query does.
+
+An index is tuned for queries of its own kind, k = 10 at the recall its user asked for. A graph may
+be content with less, and near-duplicates lie in the same inverted list or in the one beside it: of
+the pairs above .9 among 100,000 texts, two lists hold .998. So a sample tells how many lists do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from models.indexes.recall import ground_truth
+from models.indexes.streams import sample, take
+
+if TYPE_CHECKING:
+    from models.indexes.row_view import RowView
+    from models.types import RowIds, Vectors
+
+PAIRS_FOUND: Final = 0.99
+"""Of the matches of the sample's rows; a pair has two rows to be found from."""
+_LEAST_MATCHES: Final = 200
+_SAMPLES: Final = (4096, 65_536)
+_TUNING_QUERIES: Final = 300
+
+
+def for_graph(vectors: Vectors, index: RowView, k: int, target_recall: float, seed: int) -> RowView:
+    """Return the index with the least effort that finds a share of the k nearest others.
+
+    Args:
+        vectors: all rows.
+        index: over the same rows in the same order.
+        k: how many neighbours.
+        target_recall: which share of them.
+        seed: of the sample that it is measured on.
+    """
+    if index.index.lists is None or vectors.rows <= k:
+        return index
+    rows = np.sort(sample(vectors.rows, _TUNING_QUERIES, seed))
+    truth = ground_truth(vectors, rows, k, index.index.metric)
+    for nprobe in _steps(index.index.lists):
+        tried = index.probing(nprobe)
+        found = tried.search(truth.queries, truth.k + 1).without(rows)
+        hits = (found.rows[:, :, None] == truth.neighbours.rows[:, None, :]).any(axis=2)
+        if hits.mean() >= target_recall:
+            return tried
+    return index
+
+
+def for_pairs(
+    vectors: Vectors, index: RowView, rows: RowIds, threshold: float, most: int
+) -> RowView:
+    """Return the index with the least effort that finds most of the pairs that it can find.
+
+    Args:
+        vectors: all rows.
+        index: over the same rows in the same order.
+        rows: (wanted,) int64, ascending: the rows that are going to be looked for.
+        threshold: the least similarity.
+        most: how many matches may be held.
+
+    Returns:
+        The index as it is where there are few rows, or few pairs to tell by.
+
+    Raises:
+        TooManyMatchesError: a sample has more matches than `most`.
+    """
+    full = index.index.plan.search_parameters.nprobe
+    if full is None:
+        return index
+    for size in _SAMPLES:
+        if rows.size <= size:
+            break
+        chosen = rows[np.sort(sample(rows.size, size, 0))]
+        queries = take(vectors, chosen)
+        every = index.range_search(queries, threshold, most + size).rows.size - size
+        if every >= _LEAST_MATCHES:
+            for nprobe in _steps(full):
+                tried = index.probing(nprobe)
+                found = tried.range_search(queries, threshold, most + size).rows.size - size
+                if found >= PAIRS_FOUND * every:
+                    return tried
+            break
+    return index
+
+
+def _steps(last: int) -> list[int]:
+    """Return 1, 2, 3, 4, 6, 8, 12, ... up to `last`."""
+    steps = {round(first * 2**power) for first in (1, 1.5) for power in range(last.bit_length())}
+    return sorted({one for one in steps if one < last} | {last})

@@ -1,0 +1,106 @@
+"""How hard a search for all rows tries, held against brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.analysis.effort import for_graph, for_pairs
+from models.analysis.graph import build_graph
+from models.analysis.pairs import find_pairs
+from models.indexes.errors import TooManyMatchesError
+from models.indexes.plans import IndexPlan, SearchParameters
+from models.indexes.row_view import RowView
+from models.indexes.vector_index import VectorIndex
+from models.types import ArrayVectors, Matrix, Metric
+
+ROWS, DIM, K, PROBES = 12_000, 16, 10, 64
+NEAR = 0.95
+ALL = np.arange(ROWS, dtype=np.int64)
+
+
+@pytest.fixture(scope="module")
+def matrix() -> Matrix:
+    """Noise without clusters, so that neighbours lie in many lists, and near-copies in it."""
+    random = np.random.default_rng(2)
+    found = random.normal(size=(ROWS, DIM)).astype(np.float32)
+    copies = random.choice(ROWS, 2 * 1500, replace=False)
+    noise = 0.15 * random.normal(size=(1500, DIM))
+    found[copies[:1500]] = (found[copies[1500:]] + noise).astype(np.float32)
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def view(matrix: Matrix) -> RowView:
+    plan = IndexPlan("IVF128,Flat", SearchParameters(nprobe=PROBES), 6000, ())
+    index = VectorIndex.empty(DIM, Metric.COSINE, plan)
+    index.train(matrix[:6000], 0)
+    index.add(matrix)
+    return RowView(index, ALL)
+
+
+def probes(view: RowView) -> int:
+    return view.index.plan.search_parameters.nprobe or 0
+
+
+@pytest.mark.parametrize("target", [0.5, 0.8, 0.95])
+def test_a_graph_is_as_good_as_it_was_asked_for_and_not_much_better(
+    matrix: Matrix, view: RowView, target: float
+) -> None:
+    vectors = ArrayVectors(matrix)
+    chosen = for_graph(vectors, view, K, target, seed=1)
+    similarities = matrix @ matrix.T
+    np.fill_diagonal(similarities, -2)
+    least = np.partition(similarities, -K, axis=1)[:, -K]
+
+    def recall(tried: RowView) -> float:
+        found = tried.search(matrix, K + 1).without(ALL)
+        return float((found.similarities >= least[:, None] - 1e-6).mean())
+
+    assert recall(chosen) >= target - 0.02
+    assert recall(view.probing(probes(chosen) // 2)) < target + 0.02
+
+
+def test_pairs_of_near_copies_need_few_lists(matrix: Matrix, view: RowView) -> None:
+    vectors = ArrayVectors(matrix)
+    chosen = for_pairs(vectors, view, ALL, NEAR, 10**7)
+    assert 1 <= probes(chosen) < PROBES // 4
+    first, second = np.nonzero(np.triu(matrix @ matrix.T >= NEAR, 1))
+    found = find_pairs(vectors, view, NEAR, ALL)
+    truth = set(zip(first.tolist(), second.tolist(), strict=True))
+    pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+    assert len(truth) > 1000
+    assert pairs <= truth
+    assert len(pairs) >= 0.98 * len(truth)
+
+
+def test_pairs_far_apart_need_as_many_lists_as_single_queries(
+    matrix: Matrix, view: RowView
+) -> None:
+    chosen = for_pairs(ArrayVectors(matrix), view, ALL, 0.6, 10**7)
+    assert probes(chosen) >= PROBES // 2
+
+
+def test_few_rows_and_few_pairs_are_searched_for_with_all_effort(
+    matrix: Matrix, view: RowView
+) -> None:
+    vectors = ArrayVectors(matrix)
+    assert for_pairs(vectors, view, ALL[:4000], NEAR, 10**7) is view
+    assert for_pairs(vectors, view, ALL, 1.5, 10**7) is view
+
+
+def test_a_threshold_that_tells_nothing_apart_shows_in_the_sample(
+    matrix: Matrix, view: RowView
+) -> None:
+    with pytest.raises(TooManyMatchesError):
+        for_pairs(ArrayVectors(matrix), view, ALL, -1.0, 10**5)
+
+
+def test_an_exact_index_has_no_effort(matrix: Matrix) -> None:
+    index = VectorIndex.empty(DIM, Metric.COSINE, IndexPlan("Flat", SearchParameters(), 0, ()))
+    index.add(matrix)
+    flat = RowView(index, ALL)
+    assert for_pairs(ArrayVectors(matrix), flat, ALL, NEAR, 10**7) is flat
+    assert for_graph(ArrayVectors(matrix), flat, K, 0.9, 0) is flat
+    assert build_graph(ArrayVectors(matrix), flat, Metric.COSINE, K).recall is None
