@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from latentlake.duplicate_settings import DuplicateSettings
 from latentlake.errors import ConfigError, nearest_hint
 from latentlake.head_settings import ReduceSettings
+from latentlake.index_settings import IndexSettings
 from latentlake.limits import LimitSettings
 from latentlake.names import vocabulary_name
 from latentlake.source_settings import Name, SourceSettings
@@ -68,6 +69,9 @@ class SpaceSettings(_Table):
     )
     target_recall: float = Field(
         0.95, gt=0, le=1, description="recall@10 that the index is tuned for."
+    )
+    index: IndexSettings = Field(
+        default_factory=IndexSettings, description="How the search index is chosen."
     )
     reduce: ReduceSettings | None = Field(
         None, description="Keep principal components only, such as { pca = 256 }."

@@ -86,8 +86,7 @@ def find_pairs(
     """
     metric = index.index.metric
     index.require(vectors.rows, vectors.dim, metric)
-    codec = index.index.plan.factory.rpartition(",")[2]
-    slack = _SLACK.get(codec, 1e-5 * max(1.0, abs(threshold)))
+    slack = _SLACK.get(index.index.plan.codec, 1e-5 * max(1.0, abs(threshold)))
     wanted = threshold - slack
     try:
         eager = for_pairs(vectors, index, rows, wanted, 2 * limits.pairs)

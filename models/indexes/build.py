@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from models.indexes.plans import IndexPlan, choose_index, held_back
+from models.indexes.choosing import choose_by_trial
+from models.indexes.plans import IndexPlan, held_back
 from models.indexes.recall import (
     GroundTruth,
     RecallEstimate,
@@ -14,8 +15,9 @@ from models.indexes.recall import (
     ground_truth,
     measure_recall,
 )
+from models.indexes.rivals import rivals
 from models.indexes.streams import Progress, batch_rows, sample, silent, take
-from models.indexes.tuning import answer, effort_ladder, tune
+from models.indexes.tuning import USUAL, Goal, Tuned, answer, effort_ladder, tune
 from models.indexes.vector_index import VectorIndex
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def build_index(
     metric: Metric,
     plan: IndexPlan | None = None,
     seed: int = 0,
-    target_recall: float = 0.95,
+    goal: Goal = USUAL,
     progress: Progress = silent,
 ) -> BuiltIndex:
     """Train, fill, tune and measure an index over a stream of vectors.
@@ -69,9 +71,9 @@ def build_index(
     Args:
         vectors: what to index; row i of the stream is row i of the index.
         metric: how nearness is measured.
-        plan: what to build; None lets `choose_index` decide.
+        plan: what to build; None tries the `rivals` on a sample.
         seed: of all sampling and of k-means.
-        target_recall: the recall@10 that tuning aims at.
+        goal: the recall@10 that tuning aims at, and what a query may cost.
         progress: called with "train", "add" or "measure" and the fraction done.
 
     Returns:
@@ -80,7 +82,9 @@ def build_index(
     Raises:
         InvalidVectorsError: a vector is not finite.
     """
-    plan = plan or choose_index(vectors.rows, vectors.dim, metric)
+    if plan is None:
+        suited = rivals(vectors.rows, vectors.dim, metric)
+        plan = choose_by_trial(vectors, metric, suited, goal, seed)
     index = VectorIndex.empty(vectors.dim, metric, plan)
     trained = plan.training_rows > 0
     tuning, measuring = held_back(vectors.rows, trained=trained)
@@ -94,10 +98,10 @@ def build_index(
     _fill(index, vectors, progress)
     progress("measure", 0.0)
     truth = ground_truth(vectors, queries, RECALL_K, metric)
-    built = _tuned(index, vectors, truth.part(0, tuning), target_recall)
+    built = _tuned(index, vectors, truth.part(0, tuning), goal)
     recall = _measured(built, vectors, truth.part(tuning))
     progress("measure", 1.0)
-    return BuiltIndex(built, recall, target_recall)
+    return BuiltIndex(built, recall, goal.recall)
 
 
 def _fill(index: VectorIndex, vectors: Vectors, progress: Progress) -> None:
@@ -106,17 +110,22 @@ def _fill(index: VectorIndex, vectors: Vectors, progress: Progress) -> None:
         progress("add", index.rows / vectors.rows)
 
 
-def _tuned(
-    index: VectorIndex, vectors: Vectors, truth: GroundTruth, target_recall: float
-) -> VectorIndex:
+def _tuned(index: VectorIndex, vectors: Vectors, truth: GroundTruth, goal: Goal) -> VectorIndex:
     if truth.rows.size == 0:
         return index
-    found = tune(index, vectors, truth, target_recall)
-    effort = ", ".join(f"{k} {v}" for k, v in asdict(found).items() if v is not None)
-    reason = f"{effort}: tuned on {truth.rows.size} queries for recall {target_recall}."
-    tuned = index.with_parameters(found)
-    tuned.plan = replace(tuned.plan, reasons=(*tuned.plan.reasons, reason))
+    found = tune(index, vectors, truth, goal)
+    effort = ", ".join(f"{k} {v}" for k, v in asdict(found.parameters).items() if v is not None)
+    reason = f"{effort}: tuned on {truth.rows.size} queries for recall {goal.recall}."
+    tuned = index.with_parameters(found.parameters)
+    tuned.plan = tuned.plan.because(reason, *_missed(found, goal))
     return tuned
+
+
+def _missed(found: Tuned, goal: Goal) -> tuple[str, ...]:
+    if found.recall >= goal.recall or goal.most_ns is None:
+        return ()
+    most = goal.most_ns / 1e6
+    return (f"{found.recall:.3f} is what a query of at most {most:g} ms finds: latency_ms.",)
 
 
 def _measured(index: VectorIndex, vectors: Vectors, truth: GroundTruth) -> RecallEstimate:

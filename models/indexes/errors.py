@@ -45,6 +45,17 @@ class IndexTooLargeError(ConfigError):
         )
 
 
+class IndexKindError(ConfigError):
+    """A kind of index that cannot hold vectors of some metric."""
+
+    def __init__(self, kind: str, metric: str, fitting: tuple[str, ...]) -> None:
+        self.kind, self.metric = kind, metric
+        super().__init__(
+            f"index.kind '{kind}' does not suit the metric '{metric}': "
+            f'take "auto" or one of {", ".join(fitting)}.'
+        )
+
+
 class TooManyMatchesError(LakeError):
     """A range search has found more than its caller can hold."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from models.indexes.plans import choose_index, is_same_kind
 from models.indexes.recall import RecallEstimate, estimate_recall, ground_truth, measure_recall
 from models.indexes.streams import sample
 
@@ -44,23 +43,18 @@ class Growth:
     added: int
 
 
-def reason_to_retrain(
-    growth: Growth, dim: int, metric: Metric, most_bytes: int | None = None
-) -> str | None:
+def reason_to_retrain(growth: Growth, wanted: tuple[IndexPlan, ...]) -> str | None:
     """Return why an index should be built anew rather than extended; None where it should not.
 
     Args:
         growth: the index and the batch.
-        dim: the vectors' length.
-        metric: how nearness is measured.
-        most_bytes: what an index may take in memory.
+        wanted: the plans that suit what there will be.
     """
     rows = growth.alive + growth.added
     dead = growth.held - growth.alive
     total = growth.held + growth.added
-    wanted = choose_index(rows, dim, metric, most_bytes)
-    if not is_same_kind(wanted, growth.plan):
-        return f"{rows:,} vectors ask for {wanted.factory}, not {growth.plan.factory}"
+    if (growth.plan.kind, growth.plan.codec) not in {(plan.kind, plan.codec) for plan in wanted}:
+        return f"{rows:,} vectors ask for {wanted[0].factory}, not {growth.plan.factory}"
     if dead > MOST_DEAD * total:
         return f"{dead:,} of {total:,} rows are dead, more than {MOST_DEAD:.0%}"
     if growth.plan.training_rows and rows > MOST_GROWTH * growth.trained_rows:

@@ -11,7 +11,7 @@ Only for the inner product and the cosine: by matrices the Euclidean distance lo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from models.indexes.faiss_library import library
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from models.indexes.layers import Layers
     from models.types import Matrix, RowIds
 
 _PROBES_AT_ONCE: Final = 1 << 21
@@ -33,24 +34,17 @@ _SIMILARITIES_AT_ONCE: Final = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class ListSearch:
-    """Inverted lists of raw or scalar-quantised vectors under the inner product.
+    """Inverted lists under the inner product; vectors are raw, scalar-quantised or in a store.
 
     Attributes:
-        index: FAISS's, an `IndexIVF`.
+        layers: of an index with inverted lists, for which `is_searched_by_lists` holds.
         nprobe: how many lists a query meets.
         alive: one flag a row, false for those that no search may return; None where all are.
     """
 
-    index: Any
+    layers: Layers
     nprobe: int
     alive: npt.NDArray[np.bool_] | None = None
-
-    @staticmethod
-    def serves(index: Any) -> bool:
-        """Tell whether an index can be searched this way."""
-        faiss = library()
-        kinds = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer)
-        return isinstance(index, kinds) and index.metric_type == faiss.METRIC_INNER_PRODUCT
 
     def nearest(self, queries: Matrix, k: int) -> tuple[Matrix, RowIds]:
         """Return similarities and rows of the k nearest, as FAISS's own `search` does.
@@ -122,10 +116,9 @@ class ListSearch:
 
     def _meetings(self, queries: Matrix) -> Iterator[tuple[RowIds, Matrix, RowIds]]:
         """Yield which queries meet which vectors, and the rows of these."""
-        _, probed = self.index.quantizer.search(queries, self.nprobe)
-        lists = probed.astype(np.int32).ravel()
+        lists = self.layers.probed(queries, self.nprobe).astype(np.int32).ravel()
         order = np.argsort(lists, kind="stable")
-        bounds = np.searchsorted(lists[order], np.arange(self.index.nlist + 1))
+        bounds = np.searchsorted(lists[order], np.arange(self.layers.lists.nlist + 1))
         for number in np.flatnonzero(np.diff(bounds)).tolist():
             asking = order[bounds[number] : bounds[number + 1]] // self.nprobe
             for vectors, rows in self._tiles(number):
@@ -133,26 +126,11 @@ class ListSearch:
 
     def _tiles(self, number: int) -> Iterator[tuple[Matrix, RowIds]]:
         """Yield a list's vectors, unpacked, with their rows."""
-        faiss, index = library(), self.index
-        count, width = index.invlists.list_size(number), index.code_size
-        if count == 0:
+        if self.layers.lists.invlists.list_size(number) == 0:
             return
-        held = faiss.rev_swig_ptr(index.invlists.get_codes(number), count * width)
-        codes = held.reshape(count, width)
-        rows = faiss.rev_swig_ptr(index.invlists.get_ids(number), count)
-        if self.alive is not None:
-            living = self.alive[rows]
-            codes, rows = codes[living], rows[living]
-        size = max(1, _TILE_BYTES // (4 * index.d))
-        for start in range(0, rows.size, size):
-            part = slice(start, start + size)
-            yield self._unpacked(number, codes[part]), rows[part]
-
-    def _unpacked(self, number: int, codes: npt.NDArray[np.uint8]) -> Matrix:
-        if not hasattr(self.index, "sq"):
-            raw: Matrix = np.ascontiguousarray(codes).view(np.float32)
-            return raw
-        vectors: Matrix = self.index.sq.decode(np.ascontiguousarray(codes))
-        if self.index.by_residual:
-            vectors += self.index.quantizer.reconstruct(number)
-        return vectors
+        rows = self.layers.ids(number)
+        places = np.arange(rows.size) if self.alive is None else np.flatnonzero(self.alive[rows])
+        size = max(1, _TILE_BYTES // (4 * self.layers.whole.d))
+        for start in range(0, places.size, size):
+            some = places[start : start + size]
+            yield self.layers.codes(number, rows[some], some), rows[some]

@@ -1,36 +1,34 @@
-"""Which index suits how many vectors: a proposal, whose search effort is tuned afterwards.
+"""The index families: what each is made of and what it takes in memory.
 
-Figures are queries a second and core at recall@10 .95, over 100k x 384 text vectors:
-IVF,Flat 1606, IVF,SQfp16 2841 at half the memory, IVF,SQ8 2337 at a quarter, HNSW32 6049 but ten
-times the build. So vectors that would be scanned in milliseconds stay exact, the rest goes to
-inverted lists, and HNSW is for those who ask for it. A new kind joins by an `IndexKind`, its branch
-in `plan_for` and, where it has an effort of its own, a ladder in `tuning`.
+Inverted lists are read in one of two ways: vectors in float32, float16 or 8 bits, which is all
+there is (`ivf_*`), or short codes that only propose candidates, about which a store of better codes
+decides (`projected`, `pq`, `rabitq`). HNSW is for those who ask for it: its build takes ten times
+as long.
+
+A new kind joins by an `IndexKind`, its branch in `plan_for`, its bytes here and its price in
+`models.indexes.work`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import sqrt
-from typing import Final, assert_never
+from typing import Final
 
-from models.indexes.errors import IndexTooLargeError
-from models.types import Metric
-
-EXACT_ROWS: Final = 20_000
-EXACT_FLOATS: Final = 8_000_000
-"""32 MB: one core scans it for a single query in about 3 ms."""
-HALF_PRECISION_BYTES: Final = 8 * 2**30
-"""Beyond this size in float16 the vectors are kept in 8 bits."""
 POINTS_PER_LIST: Final = 39
 """FAISS warns below this many training rows a list, and lists become poor."""
 TRAINING_ROWS_PER_LIST: Final = 40
 """64 took a quarter more build time on 60k x 784 pictures and gained no recall."""
+LEAST_CODED_ROWS: Final = 1000
+"""Short codes are learnt from rows: with fewer, the vectors are kept as they are."""
 GRAPH_COARSE_LISTS: Final = 8192
 """From this many lists on, brute force over their centroids costs more than scanning some."""
+MOST_FACTOR: Final = 32
+"""Candidates for each wanted neighbour that short codes propose at the most."""
 TUNING_QUERIES: Final = 500
 MEASURING_QUERIES: Final = 1000
-MEGABYTE: Final = 10**6
 
 
 class IndexKind(StrEnum):
@@ -40,7 +38,15 @@ class IndexKind(StrEnum):
     IVF_FLAT = "ivf_flat"
     IVF_SQFP16 = "ivf_sqfp16"
     IVF_SQ8 = "ivf_sq8"
+    PROJECTED = "projected"
+    PQ = "pq"
+    RABITQ = "rabitq"
     HNSW = "hnsw"
+
+    @property
+    def has_store(self) -> bool:
+        """Whether short codes propose candidates and a store of better ones decides."""
+        return self in (IndexKind.PROJECTED, IndexKind.PQ, IndexKind.RABITQ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +56,12 @@ class SearchParameters:
     Attributes:
         nprobe: inverted lists that are scanned.
         ef_search: candidates that a walk over an HNSW graph keeps.
+        k_factor: how many candidates for each wanted neighbour short codes propose.
     """
 
     nprobe: int | None = None
     ef_search: int | None = None
+    k_factor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,8 @@ class IndexPlan:
     """What to build and why.
 
     Attributes:
-        factory: a FAISS factory string.
+        factory: a FAISS factory string. "PCA" there is without centring: see
+            `models.indexes.principal`.
         search_parameters: the effort; `tune` replaces the first guess.
         training_rows: how many rows the training sample has; 0 where nothing is trained.
         reasons: sentences for people, in the order of the decisions.
@@ -75,105 +84,123 @@ class IndexPlan:
     @property
     def is_inverted(self) -> bool:
         """Whether vectors lie in inverted lists."""
-        return self.factory.startswith("IVF")
+        return "IVF" in self.factory
+
+    @property
+    def kind(self) -> IndexKind | None:
+        """The family; None for a factory string of somebody's own."""
+        return next((kind for form, kind in _FORMS.items() if re.match(form, self.factory)), None)
 
     @property
     def codec(self) -> str:
-        """How vectors are coded: "Flat", "SQfp16", "SQ8" or "HNSW32"."""
-        return self.factory.rpartition(",")[2]
+        """How the codes that decide hold a vector: "Flat", "SQfp16", "SQ8" or "HNSW32"."""
+        return self.factory.rpartition(",")[2].removeprefix("Refine(").removesuffix(")")
+
+    @property
+    def lists(self) -> int:
+        """How many inverted lists there are; 0 without."""
+        found = re.search(r"IVF(\d+)", self.factory)
+        return int(found[1]) if found else 0
+
+    def scanned_dim(self, dim: int) -> int:
+        """Return the dimensions of the vectors in the lists, of `dim` before a projection."""
+        found = re.match(r"PCA(\d+)", self.factory)
+        return int(found[1]) if found else dim
+
+    def because(self, *reasons: str) -> IndexPlan:
+        """Return the plan with further reasons."""
+        return replace(self, reasons=(*self.reasons, *reasons))
 
 
-def is_same_kind(one: IndexPlan, other: IndexPlan) -> bool:
-    """Tell whether two plans differ at most in the number of lists and the effort."""
-    return (one.is_inverted, one.codec) == (other.is_inverted, other.codec)
+_FORMS: Final = {
+    r"Flat$": IndexKind.FLAT,
+    r"HNSW32$": IndexKind.HNSW,
+    r"IVF\w+,Flat$": IndexKind.IVF_FLAT,
+    r"IVF\w+,SQfp16$": IndexKind.IVF_SQFP16,
+    r"IVF\w+,SQ8$": IndexKind.IVF_SQ8,
+    r"PCA\d+,IVF\w+,SQ8,": IndexKind.PROJECTED,
+    r"IVF\w+,PQ": IndexKind.PQ,
+    r"IVF\w+,RaBitQ,": IndexKind.RABITQ,
+}
 
 
-def choose_index(rows: int, dim: int, metric: Metric, most_bytes: int | None = None) -> IndexPlan:
-    """Propose an index for so many vectors.
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """What a kind with short codes needs to know of the vectors.
 
-    Args:
-        rows: how many vectors.
+    Attributes:
         dim: their length.
-        metric: how nearness is measured.
-        most_bytes: what the index may take in memory; None for any size.
-
-    Returns:
-        The plan, with the reasons for its kind.
-
-    Raises:
-        IndexTooLargeError: not even the coarsest codes that serve are small enough.
+        store: the codes that decide: "SQfp16", "SQ8" or "Flat".
+        axes: how many principal axes the kind `projected` keeps; None for half of them.
     """
-    kind, reason = _choose_kind(rows, dim, metric)
-    plan = plan_for(kind, rows, reasons=(reason,))
-    needed = index_bytes(plan, rows, dim)
-    if most_bytes is None or needed <= most_bytes:
-        return plan
-    coarser = [IndexKind.IVF_SQFP16, IndexKind.IVF_SQ8] if metric is Metric.COSINE else []
-    least = needed
-    for one in coarser:
-        reason = (
-            f"{plan.factory} would take {needed // MEGABYTE} MB, and limits.memory leaves "
-            f"{most_bytes // MEGABYTE} for an index: {_CODES[one]}."
-        )
-        smaller = plan_for(one, rows, reasons=(reason,))
-        least = min(least, index_bytes(smaller, rows, dim))
-        if index_bytes(smaller, rows, dim) <= most_bytes:
-            return smaller
-    raise IndexTooLargeError(rows, dim, least, most_bytes)
+
+    dim: int
+    store: str = "SQfp16"
+    axes: int | None = None
 
 
-_CODES: Final = {IndexKind.IVF_SQFP16: "inverted lists in float16", IndexKind.IVF_SQ8: "in 8 bits"}
 _WIDTHS: Final = {"Flat": 4, "SQfp16": 2, "SQ8": 1, "HNSW32": 4}
 """Bytes of a dimension."""
 _LINKS: Final = 280
 """Bytes of a row's links in an HNSW graph."""
+_PACKED: Final = 32
+"""Rows that FAISS packs together for its fast scan of PQ codes; the last ones are half empty."""
 
 
 def index_bytes(plan: IndexPlan, rows: int, dim: int) -> int:
     """Return what an index takes in memory."""
-    each = dim * _WIDTHS[plan.codec]
-    if plan.is_inverted:
-        lists = plan.training_rows // POINTS_PER_LIST
-        return rows * (each + 8) + 4 * lists * dim
-    return rows * (each + (_LINKS if plan.codec == "HNSW32" else 0))
+    stored = dim * _WIDTHS[plan.codec]
+    if not plan.is_inverted:
+        return rows * (stored + (_LINKS if plan.codec == "HNSW32" else 0))
+    lists = max(1, plan.lists)
+    centroids = 4 * lists * plan.scanned_dim(dim)
+    match plan.kind:
+        case IndexKind.PROJECTED:
+            axes = plan.scanned_dim(dim)
+            return rows * (stored + axes + 8) + centroids + 4 * axes * dim
+        case IndexKind.PQ:
+            short = _sub_quantisers(dim) / 2
+            packed = rows + lists * _PACKED // 2
+            return int(rows * (stored + 8) + packed * short) + centroids + 64 * dim
+        case IndexKind.RABITQ:
+            return rows * (stored + (dim + 7) // 8 + 16) + centroids + 4 * dim
+        case _:
+            return rows * (stored + 8) + centroids
 
 
-def _choose_kind(rows: int, dim: int, metric: Metric) -> tuple[IndexKind, str]:
-    size = f"{rows:,} x {dim}"
-    if rows <= EXACT_ROWS or rows * dim <= EXACT_FLOATS:
-        return IndexKind.FLAT, f"{size} is scanned whole in milliseconds, so search is exact."
-    if metric is not Metric.COSINE:
-        # float16 ends at 65504, and values of unknown scale may lie beyond.
-        return IndexKind.IVF_FLAT, f"{size} of unknown scale: inverted lists of float32."
-    if rows * dim * 2 <= HALF_PRECISION_BYTES:
-        return IndexKind.IVF_SQFP16, (
-            f"{size} unit vectors: inverted lists in float16, 1.8 times the speed of float32 "
-            "at half its memory."
-        )
-    return IndexKind.IVF_SQ8, f"{size} in float16 passes 8 GiB: inverted lists in 8 bits."
-
-
-def plan_for(kind: IndexKind, rows: int, reasons: tuple[str, ...] = ()) -> IndexPlan:
+def plan_for(
+    kind: IndexKind, rows: int, reasons: tuple[str, ...] = (), coding: Coding | None = None
+) -> IndexPlan:
     """Return the plan of a kind that someone has decided on.
 
     Args:
         kind: the family.
-        rows: how many vectors the index starts with.
+        rows: how many vectors the index starts with; too few to learn short codes make it Flat.
         reasons: why this kind.
+        coding: needed by the kinds with short codes.
     """
-    match kind:
-        case IndexKind.FLAT:
-            return IndexPlan("Flat", SearchParameters(), 0, reasons)
-        case IndexKind.HNSW:
-            return IndexPlan("HNSW32", SearchParameters(ef_search=64), 0, reasons)
-        case IndexKind.IVF_FLAT:
-            return _inverted_lists("Flat", rows, reasons)
-        case IndexKind.IVF_SQFP16:
-            return _inverted_lists("SQfp16", rows, reasons)
-        case IndexKind.IVF_SQ8:
-            return _inverted_lists("SQ8", rows, reasons)
-        case _:
-            assert_never(kind)
+    if kind.has_store and rows < LEAST_CODED_ROWS:
+        reason = f"{rows:,} vectors are too few to learn short codes from, so search is exact."
+        return plan_for(IndexKind.FLAT, rows, (*reasons, reason))
+    if kind.has_store:
+        return _with_store(kind, rows, reasons, coding or Coding(0))
+    if kind in _RAW:
+        return _inverted_lists(_RAW[kind], rows, reasons)
+    if kind is IndexKind.HNSW:
+        return IndexPlan("HNSW32", SearchParameters(ef_search=64), 0, reasons)
+    return IndexPlan("Flat", SearchParameters(), 0, reasons)
+
+
+_RAW: Final = {
+    IndexKind.IVF_FLAT: "Flat",
+    IndexKind.IVF_SQFP16: "SQfp16",
+    IndexKind.IVF_SQ8: "SQ8",
+}
+
+
+def _sub_quantisers(dim: int) -> int:
+    """Return how many parts a vector is cut into, of 4 bits each: two dimensions a part."""
+    return dim // 2 if dim % 2 == 0 else dim
 
 
 def held_back(rows: int, *, trained: bool) -> tuple[int, int]:
@@ -186,13 +213,35 @@ def held_back(rows: int, *, trained: bool) -> tuple[int, int]:
     return min(TUNING_QUERIES, rows // 20), min(MEASURING_QUERIES, rows // 11)
 
 
-def _inverted_lists(codec: str, rows: int, reasons: tuple[str, ...]) -> IndexPlan:
+_ROOTS: Final = 3.0
+_FEWER: Final = {IndexKind.PQ: 1.5, IndexKind.RABITQ: 2.0}
+"""Lists by the root of the rows. The shorter its codes, the cheaper a long list is beside finding
+it: on 100k x 384 clusters PQ answers 67k queries a second with 1.5, 45k with 3."""
+
+
+def _with_store(kind: IndexKind, rows: int, reasons: tuple[str, ...], coding: Coding) -> IndexPlan:
+    codes = {
+        IndexKind.PROJECTED: "SQ8",
+        IndexKind.PQ: f"PQ{_sub_quantisers(coding.dim)}x4fsr",
+        IndexKind.RABITQ: "RaBitQ",
+    }[kind]
+    plan = _inverted_lists(codes, rows, reasons, _FEWER.get(kind, _ROOTS))
+    axes = coding.axes or max(1, coding.dim // 2)
+    before = f"PCA{axes}," if kind is IndexKind.PROJECTED else ""
+    factory = f"{before}{plan.factory},Refine({coding.store})"
+    effort = replace(plan.search_parameters, k_factor=4)
+    return replace(plan, factory=factory, search_parameters=effort)
+
+
+def _inverted_lists(
+    codec: str, rows: int, reasons: tuple[str, ...], roots: float = _ROOTS
+) -> IndexPlan:
     """About 3 sqrt(rows) lists balance finding the lists against scanning them."""
     available = max(1, rows - sum(held_back(rows, trained=True)))
-    lists = max(1, min(int(3 * sqrt(rows)), available // POINTS_PER_LIST))
+    lists = max(1, min(int(roots * sqrt(rows)), available // POINTS_PER_LIST))
     coarse = "_HNSW32" if lists > GRAPH_COARSE_LISTS else ""
     training = min(available, TRAINING_ROWS_PER_LIST * lists)
-    why = f"{lists} lists: 3 sqrt(rows), at most one for {POINTS_PER_LIST} training rows."
+    why = f"{lists} lists: {roots:g} sqrt(rows), at most one for {POINTS_PER_LIST} training rows."
     return IndexPlan(
         factory=f"IVF{lists}{coarse},{codec}",
         search_parameters=SearchParameters(nprobe=max(1, lists // 64)),

@@ -12,8 +12,10 @@ from models.indexes.errors import IndexMismatchError, TooManyMatchesError
 from models.indexes.exact import faiss_metric
 from models.indexes.faiss_library import library, single_thread
 from models.indexes.files import IndexHeader, read_index, write_index
+from models.indexes.layers import Layers
 from models.indexes.list_search import ListSearch
 from models.indexes.plans import SearchParameters
+from models.indexes.principal import fix_axes, principal_axes
 from models.indexes.results import NO_ROW, Neighbours, RangeMatches, from_faiss, no_neighbours
 from models.indexes.streams import prepared
 from models.types import Matrix, Metric, RowIds
@@ -31,7 +33,9 @@ class VectorIndex:
 
     Searches change nothing, so threads may share one index; `train` and `add` want it alone.
     Similarities are "the larger, the nearer" for each metric (see `models.indexes.results`); those
-    of quantised kinds (SQfp16, SQ8) are as precise as the codes.
+    of quantised kinds (SQfp16, SQ8) are as precise as the codes. Where short codes propose and a
+    store decides, as many queries as there are lists meet the store's vectors list by list: they
+    find what each would find alone, or nearer rows.
 
     Attributes:
         metric: how nearness is measured.
@@ -43,6 +47,7 @@ class VectorIndex:
         self, faiss_index: Any, metric: Metric, plan: IndexPlan, fingerprint: str = ""
     ) -> None:
         self._index = faiss_index
+        self._layers = Layers.of(faiss_index)
         self.metric = metric
         self.plan = plan
         self.fingerprint = fingerprint
@@ -71,7 +76,17 @@ class VectorIndex:
     @property
     def lists(self) -> int | None:
         """How many inverted lists it has, None for other kinds."""
-        return int(self._index.nlist) if isinstance(self._index, library().IndexIVF) else None
+        return None if self._layers.lists is None else int(self._layers.lists.nlist)
+
+    @property
+    def has_store(self) -> bool:
+        """Whether short codes propose candidates and a store decides about them."""
+        return self._layers.store is not None
+
+    @property
+    def most_alone(self) -> int | None:
+        """How many queries at once are answered as each alone would be; None for any number."""
+        return max(1, (self.lists or 1) - 1) if self.has_store else None
 
     @property
     def is_graph(self) -> bool:
@@ -83,21 +98,26 @@ class VectorIndex:
         plan = replace(self.plan, search_parameters=parameters)
         return VectorIndex(self._index, self.metric, plan, self.fingerprint)
 
-    def train(self, sample: Matrix, seed: int) -> None:
+    def train(self, sample: Matrix, seed: int, axes: Matrix | None = None) -> None:
         """Learn lists and codes from a sample; the same sample and seed learn the same.
 
         Args:
             sample: (rows, dim) float32.
             seed: of the k-means behind inverted lists.
+            axes: the principal ones of a projection, if they are known already.
 
         Raises:
             IndexMismatchError, InvalidVectorsError: see `prepared`.
         """
-        if isinstance(self._index, library().IndexIVF):
-            self._index.cp.seed = seed
+        ready, lists = prepared(sample, self.dim, self.metric), self._layers.lists
+        if lists is not None:
+            lists.cp.seed = seed
             # The plan bounds the lists; below one list's worth FAISS would only print a warning.
-            self._index.cp.min_points_per_centroid = 1
-        self._index.train(prepared(sample, self.dim, self.metric))
+            lists.cp.min_points_per_centroid = 1
+        if self._layers.transform is not None:
+            learnt = principal_axes(ready)[1] if axes is None else axes
+            fix_axes(self._layers.transform, learnt)
+        self._index.train(ready)
 
     def add(self, vectors: Matrix) -> None:
         """Append (rows, dim) float32 vectors; they take the next row numbers.
@@ -137,19 +157,19 @@ class VectorIndex:
         effort = self._effort(self.rows / available)
         if self._meets_lists_often(ready):
             alive = None if allowed is None else self._flags(allowed)
-            lists = ListSearch(self._index, effort.nprobe or 1, alive)
+            lists = ListSearch(self._layers, effort.nprobe or 1, alive)
             distances, rows = lists.nearest(ready, k)
             found = Neighbours(rows, from_faiss(distances, rows, self.metric))
         else:
-            found = self._search(ready, k, self._parameters(effort, selector))
+            found = self._search(ready, k, self._layers.parameters(effort, selector))
         last = min(k, available) - 1
         while effort.nprobe is not None and effort.nprobe < (self.lists or 0):
             # The probed lists of these queries hold fewer than k rows: more lists for them.
             short = np.flatnonzero(found.rows[:, last] == NO_ROW)
             if short.size == 0:
                 break
-            effort = SearchParameters(nprobe=min(4 * effort.nprobe, self.lists or 1))
-            again = self._search(ready[short], k, self._parameters(effort, selector))
+            effort = replace(effort, nprobe=min(4 * effort.nprobe, self.lists or 1))
+            again = self._search(ready[short], k, self._layers.parameters(effort, selector))
             found.rows[short], found.similarities[short] = again.rows, again.similarities
         return found
 
@@ -175,11 +195,11 @@ class VectorIndex:
             nothing = np.empty(0, dtype=np.int64)
             return RangeMatches(nothing, nothing, np.empty(0, dtype=np.float32))
         limit = self.rows * ready.shape[0] if most is None else most
-        if ListSearch.serves(self._index):
+        if self._layers.is_searched_by_lists:
             nprobe = self._effort().nprobe or 1
-            return self._within(ListSearch(self._index, nprobe), ready, threshold, limit)
+            return self._within(ListSearch(self._layers, nprobe), ready, threshold, limit)
         limits, distances, rows = self._index.range_search(
-            ready, self._radius(threshold), params=self._parameters(self._effort())
+            ready, self._radius(threshold), params=self._layers.parameters(self._effort())
         )
         counts = np.diff(limits.astype(np.int64))
         if rows.size > limit:
@@ -197,7 +217,7 @@ class VectorIndex:
 
     def _meets_lists_often(self, ready: Matrix) -> bool:
         """Tell whether so many queries are cheaper list by list."""
-        return ListSearch.serves(self._index) and ready.shape[0] >= (self.lists or 0)
+        return self._layers.is_searched_by_lists and ready.shape[0] >= (self.lists or 0)
 
     def _flags(self, allowed: RowIds) -> npt.NDArray[np.bool_]:
         flags = np.zeros(self.rows, dtype=np.bool_)
@@ -254,20 +274,12 @@ class VectorIndex:
         wanted = self.plan.search_parameters
         if self.lists is not None:
             nprobe = min(self.lists, ceil((wanted.nprobe or 1) * widen))
-            return SearchParameters(nprobe=nprobe)
+            return replace(wanted, nprobe=nprobe)
         if self.is_graph:
             return SearchParameters(
                 ef_search=ceil(min(self.rows, (wanted.ef_search or 64) * widen))
             )
         return SearchParameters()
-
-    def _parameters(self, effort: SearchParameters, selector: Any = None) -> Any:
-        faiss = library()
-        if effort.nprobe is not None:
-            return faiss.SearchParametersIVF(nprobe=effort.nprobe, sel=selector)
-        if effort.ef_search is not None:
-            return faiss.SearchParametersHNSW(efSearch=effort.ef_search, sel=selector)
-        return faiss.SearchParameters(sel=selector)
 
     def _selector(self, allowed: RowIds) -> Any:
         """Build a bitmap: one bit a row, and a test costs the same however many are allowed.

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from data.allocators import release_unused
 from latentlake.errors import LakeError, SpaceMismatchError
 from models.indexes.build import RECALL_K, BuiltIndex, build_index
+from models.indexes.choosing import choose_by_trial
 from models.indexes.errors import IndexFileError
 from models.indexes.growth import MOST_UNMEASURED, Growth, reason_to_retrain, remeasure
-from models.indexes.plans import choose_index, index_bytes, is_same_kind
 from models.indexes.recall import RecallEstimate
 from models.indexes.row_view import RowView
 from models.indexes.streams import batch_rows
@@ -34,6 +34,7 @@ from tasks.stages.builds import (
     last_build,
     progress_of,
 )
+from tasks.stages.index_wish import index_wish
 from tasks.stages.needs import index_need
 from tasks.stages.spaces import require_space, space_vectors
 
@@ -42,12 +43,13 @@ if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
+    from tasks.stages.index_wish import IndexWish
     from tasks.stages.receipts import StageReceipt
 
 INDEX_FILE = "index.faiss"
 CONTENTS_FILE = "contents.parquet"
 _FIRST = "trained: the first of these settings"
-_REVISION = 2
+_REVISION = 3
 """Raise it when the same vectors should get another index."""
 
 
@@ -55,29 +57,18 @@ def index_space(lake: Lake, settings: Settings, name: str, run_id: str) -> Stage
     """Build a new index version if the space's vectors or the index's settings have changed."""
     space = require_space(lake, settings, name)
     vectors = space_vectors(lake, settings, space)
-    target = settings.space(space.id.name).target_recall
-    seed = settings.run.seed
-    inputs: Details = {"target_recall": target, "seed": seed, "revision": _REVISION}
-    metric, budget = Metric(space.id.metric), budget_of(settings)
-    plan = choose_index(vectors.rows, vectors.dim, metric, budget.index)
-    if not is_same_kind(plan, choose_index(vectors.rows, vectors.dim, metric)):
-        inputs["limited_to"] = plan.codec
-
-    step = BuildStep("index", space, inputs)
+    wish, metric = index_wish(settings, space, vectors), Metric(space.id.metric)
+    step = BuildStep("index", space, wish.inputs | {"revision": _REVISION})
 
     def work(last: Details | None) -> Built:
-        size_bytes = index_bytes(plan, vectors.rows, vectors.dim)
-        budget.require(f"index of space '{space.label}'", index_need(vectors, plan, size_bytes))
-        version = _extended(lake, space, vectors, settings, last)
+        budget_of(settings).require(
+            f"index of space '{space.label}'", index_need(vectors, wish.largest)
+        )
+        version = _extended(lake, space, vectors, wish, last)
         if isinstance(version, str):
-            built = build_index(
-                vectors,
-                metric,
-                plan,
-                seed=settings.run.seed,
-                target_recall=target,
-                progress=progress_of("index", space),
-            )
+            plan = choose_by_trial(vectors, metric, wish.plans, wish.goal, wish.seed)
+            progress = progress_of("index", space)
+            built = build_index(vectors, metric, plan, wish.seed, wish.goal, progress)
             ids, rows = vectors.content_ids, vectors.rows
             version = _Version(built, ids, rows, version, measured_rows=rows)
         return _stored(lake, space, vectors, version, run_id)
@@ -114,7 +105,7 @@ def _extended(
     lake: Lake,
     space: SpaceRow,
     vectors: ShardVectors,
-    settings: Settings,
+    wish: IndexWish,
     details: Details | None,
 ) -> _Version | str:
     """Add what is new to the last version; or say why it has to be trained."""
@@ -129,8 +120,7 @@ def _extended(
     growth = Growth(
         index.plan, details["trained_rows"], index.rows, vectors.rows - fresh.size, fresh.size
     )
-    metric = Metric(space.id.metric)
-    reason = reason_to_retrain(growth, vectors.dim, metric, budget_of(settings).index)
+    reason = reason_to_retrain(growth, wish.plans)
     if reason is not None:
         return f"trained: {reason}"
     fresh_ids = vectors.content_ids.take(pa.array(fresh))
@@ -151,7 +141,7 @@ def _extended(
     if version.changes_since <= MOST_UNMEASURED * version.measured_rows:
         return version
     view = RowView(index, vectors.rows_of(contents))
-    recall = remeasure(view, vectors, metric, RECALL_K, settings.run.seed)
+    recall = remeasure(view, vectors, Metric(space.id.metric), RECALL_K, wish.seed)
     built = replace(version.built, recall=recall)
     if not built.reaches_target:
         return f"trained: recall had fallen to {recall.mean:.3f}, below {built.target_recall}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from data.space_files import GROUP_ROWS
 from models.analysis.graph import query_rows
+from models.indexes.choosing import trial_rows
 from models.indexes.streams import BATCH_BYTES
 
 if TYPE_CHECKING:
@@ -30,9 +31,16 @@ _LISTED: Final = 40
 """A neighbour of a row of a group, on its way to or from the file."""
 
 
-def index_need(vectors: ShardVectors, plan: IndexPlan, index_bytes: int) -> int:
-    """Return what training, filling and measuring an index takes."""
-    training = _TRAINED * plan.training_rows * 4 * vectors.dim
+def index_need(vectors: ShardVectors, largest: tuple[IndexPlan, int]) -> int:
+    """Return what trying, training, filling and measuring an index takes.
+
+    Args:
+        vectors: what is indexed.
+        largest: the plan of the largest index that may be built, and its bytes.
+    """
+    plan, index_bytes = largest
+    trained = max(plan.training_rows, trial_rows(vectors.rows, vectors.dim))
+    training = _TRAINED * trained * 4 * vectors.dim if plan.training_rows else 0
     return _common(vectors) + max(training, 5 * index_bytes // 4 + _batches(vectors))
 
 

@@ -13,8 +13,8 @@ from data.space_files import numbered_ids, read_numbered
 from models.analysis.duplicates import Pairs
 from models.analysis.pairs import PairLimits, find_pairs, joined
 from models.indexes.build import build_index
-from models.indexes.plans import choose_index
 from models.indexes.results import NO_ROW
+from models.indexes.rivals import choose_index
 from models.indexes.row_view import RowView
 from models.types import Metric
 from tasks.stages.builds import (

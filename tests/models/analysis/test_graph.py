@@ -9,6 +9,7 @@ from models.analysis.graph import GraphOptions, build_graph
 from models.indexes.build import build_index
 from models.indexes.errors import IndexMismatchError
 from models.indexes.plans import IndexKind, plan_for
+from models.indexes.tuning import Goal
 from models.types import ArrayVectors, Matrix, Metric
 
 THROUGH_INDEX = GraphOptions(exact_flops=0, recall_queries=300)
@@ -47,7 +48,7 @@ def test_a_small_graph_is_that_of_brute_force(
 def test_through_an_index_the_stated_recall_is_the_true_one() -> None:
     vectors = ArrayVectors(gaussian(2500, 12))
     plan = plan_for(IndexKind.IVF_FLAT, vectors.rows)
-    index = build_index(vectors, Metric.L2, plan, target_recall=0.85).index
+    index = build_index(vectors, Metric.L2, plan, goal=Goal(0.85)).index
     graph = build_graph(vectors, index, Metric.L2, 10, THROUGH_INDEX)
     exact = build_graph(vectors, None, Metric.L2, 10)
     hits = (graph.rows[:, :, None] == exact.rows[:, None, :]).any(axis=2)

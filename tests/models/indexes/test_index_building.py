@@ -15,16 +15,17 @@ from models.indexes.errors import IndexFileError, InvalidVectorsError
 from models.indexes.exact import exact_search
 from models.indexes.faiss_library import library
 from models.indexes.plans import (
+    Coding,
     IndexKind,
     IndexPlan,
     SearchParameters,
-    choose_index,
     plan_for,
 )
 from models.indexes.recall import GroundTruth, estimate_recall, ground_truth, measure_recall
 from models.indexes.results import Neighbours
+from models.indexes.rivals import choose_index
 from models.indexes.streams import sample, take
-from models.indexes.tuning import tune
+from models.indexes.tuning import Goal, tune
 from models.indexes.vector_index import VectorIndex
 from models.types import ArrayVectors, Matrix, Metric, RowIds
 
@@ -100,7 +101,8 @@ def test_tiny_sets_are_indexed_silently(
     kind: IndexKind, rows: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     vectors = gaussian(rows, 5)
-    built = build_index(ArrayVectors(vectors), Metric.COSINE, plan_for(kind, rows))
+    plan = plan_for(kind, rows, coding=Coding(5))
+    built = build_index(ArrayVectors(vectors), Metric.COSINE, plan)
     found = built.index.search(vectors, 1)
     np.testing.assert_array_equal(found.rows[:, 0], np.arange(rows))
     np.testing.assert_allclose(found.similarities[:, 0], 1.0, atol=5e-2)
@@ -115,9 +117,9 @@ def test_no_vectors_make_an_index_without_answers() -> None:
 
 def test_tuning_takes_the_least_effort_that_reaches_the_target() -> None:
     vectors = ArrayVectors(gaussian(4000, 16))
-    built = build_index(vectors, Metric.L2, plan_for(IndexKind.IVF_FLAT, 4000), target_recall=0.8)
+    built = build_index(vectors, Metric.L2, plan_for(IndexKind.IVF_FLAT, 4000), goal=Goal(0.8))
     truth = ground_truth(vectors, sample(4000, 200, 1), 10, Metric.L2)
-    found = tune(built.index, vectors, truth, 0.8)
+    found = tune(built.index, vectors, truth, Goal(0.8)).parameters
     probes = built.index.plan.search_parameters.nprobe
     assert probes is not None
     assert found.nprobe is not None
@@ -133,13 +135,13 @@ def test_tuning_takes_the_least_effort_that_reaches_the_target() -> None:
     assert f"nprobe {probes}" in built.plan.reasons[-1]
 
 
-def test_a_target_out_of_reach_takes_all_lists_and_says_so() -> None:
+def test_a_target_out_of_reach_takes_what_finds_the_most_and_says_so() -> None:
     # Sixteen values a dimension cannot tell neighbours apart, whatever the effort.
     plan = IndexPlan("IVF8,SQ4", SearchParameters(), 1000, ())
     built = build_index(ArrayVectors(gaussian(1200, 4)), Metric.L2, plan)
     assert not built.reaches_target
     assert built.recall.high < 0.95
-    assert built.plan.search_parameters.nprobe == 8
+    assert built.plan.search_parameters.nprobe in (3, 4, 6, 8)  # more lists find nothing more
 
 
 def test_tuning_does_not_chase_one_of_several_equals() -> None:
@@ -149,7 +151,7 @@ def test_tuning_does_not_chase_one_of_several_equals() -> None:
     # A truth that names the last copies, while a search meets the first ones first.
     true = Neighbours(np.tile(np.arange(990, 1000), (50, 1)), np.ones((50, 10), dtype=np.float32))
     truth = GroundTruth(rows, take(vectors, rows), true)
-    assert tune(index, vectors, truth, 0.95).nprobe == 1
+    assert tune(index, vectors, truth, Goal(0.95)).parameters.nprobe == 1
 
 
 def test_measuring_forgives_ties_and_nothing_else() -> None:

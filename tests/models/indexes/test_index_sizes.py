@@ -9,7 +9,8 @@ import pytest
 
 from models.indexes.build import build_index
 from models.indexes.errors import IndexTooLargeError
-from models.indexes.plans import IndexKind, choose_index, index_bytes, plan_for
+from models.indexes.plans import IndexKind, index_bytes, plan_for
+from models.indexes.rivals import choose_index
 from models.types import ArrayVectors, Metric
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def test_an_index_that_cannot_fit_is_refused(metric: Metric, most: int, needed: 
         choose_index(1_000_000, 384, metric, most * MEGABYTE)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in IndexKind if kind is not IndexKind.HNSW])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in IndexKind if kind is not IndexKind.HNSW and not kind.has_store]
+)
 def test_the_size_of_an_index_is_told_before_it_is_built(kind: IndexKind, tmp_path: Path) -> None:
     plan = plan_for(kind, 6000)
     matrix = np.random.default_rng(0).standard_normal((6000, 40)).astype(np.float32)

@@ -1,0 +1,127 @@
+"""The parts of a FAISS index: a projection, inverted lists, and a store that decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models.indexes.faiss_library import library
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from models.indexes.plans import SearchParameters
+    from models.types import Matrix, RowIds
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What an index is made of.
+
+    Attributes:
+        whole: the index; it owns the others.
+        lists: its `IndexIVF`, None without inverted lists.
+        transform: the projection before the lists, None where vectors lie there as they are.
+        store: the flat codes that decide about candidates, None where the lists hold all.
+    """
+
+    whole: Any
+    lists: Any
+    transform: Any
+    store: Any
+
+    @classmethod
+    def of(cls, index: Any) -> Layers:
+        """Take an index apart."""
+        faiss = library()
+        inner, store, transform = index, None, None
+        if isinstance(inner, faiss.IndexRefine):
+            store = faiss.downcast_index(inner.refine_index)
+            inner = faiss.downcast_index(inner.base_index)
+        if isinstance(inner, faiss.IndexPreTransform):
+            transform = faiss.downcast_VectorTransform(inner.chain.at(0))
+            inner = faiss.downcast_index(inner.index)
+        lists = inner if isinstance(inner, faiss.IndexIVF) else None
+        return cls(index, lists, transform, store)
+
+    @property
+    def is_searched_by_lists(self) -> bool:
+        """Whether `models.indexes.list_search` can serve: it needs inner products of vectors."""
+        faiss = library()
+        if self.lists is None or self.whole.metric_type != faiss.METRIC_INNER_PRODUCT:
+            return False
+        holds = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer)
+        return self.store is not None or isinstance(self.lists, holds)
+
+    def parameters(self, effort: SearchParameters, selector: Any = None) -> Any:
+        """Return an effort as FAISS takes it.
+
+        Args:
+            effort: how hard to try.
+            selector: FAISS's `IDSelector` of the rows to consider; None for all.
+        """
+        faiss = library()
+        if effort.ef_search is not None:
+            return faiss.SearchParametersHNSW(efSearch=effort.ef_search, sel=selector)
+        if effort.nprobe is None:
+            return faiss.SearchParameters(sel=selector)
+        inner = faiss.SearchParametersIVF(nprobe=effort.nprobe, sel=selector)
+        if self.transform is not None:
+            inner = faiss.SearchParametersPreTransform(index_params=inner)
+        if self.store is None:
+            return inner
+        factor = effort.k_factor or 1
+        return faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
+
+    def probed(self, queries: Matrix, nprobe: int) -> RowIds:
+        """Return the lists nearest to some prepared queries: (queries, nprobe) int64."""
+        if self.lists is None:
+            raise TypeError("an index without inverted lists")
+        inside = queries if self.transform is None else self.transform.apply(queries)
+        probed: RowIds = self.lists.quantizer.search(inside, nprobe)[1]
+        return probed
+
+    def ids(self, number: int) -> RowIds:
+        """Return the rows in a list, (rows,) int64; a view into the index."""
+        faiss, lists = library(), self.lists.invlists
+        found: RowIds = faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number))
+        return found
+
+    def codes(self, number: int, rows: RowIds, places: Any = slice(None)) -> Matrix:
+        """Return vectors of a list, unpacked, as precise as the codes.
+
+        Args:
+            number: the list.
+            rows: which rows they are.
+            places: where they stand in the list.
+
+        Returns:
+            (rows, dim) float32.
+        """
+        if self.store is not None:
+            return _unpacked(self.store, self._stored()[rows])
+        faiss, lists = library(), self.lists
+        count, width = lists.invlists.list_size(number), lists.code_size
+        held = faiss.rev_swig_ptr(lists.invlists.get_codes(number), count * width)
+        vectors = _unpacked(lists, held.reshape(count, width)[places])
+        if hasattr(lists, "sq") and lists.by_residual:
+            vectors += lists.quantizer.reconstruct(number)
+        return vectors
+
+    def _stored(self) -> npt.NDArray[np.uint8]:
+        store = self.store
+        count, width = store.ntotal, store.code_size
+        codes = library().rev_swig_ptr(store.codes.data(), count * width)
+        found: npt.NDArray[np.uint8] = codes.reshape(count, width)
+        return found
+
+
+def _unpacked(holder: Any, codes: npt.NDArray[np.uint8]) -> Matrix:
+    contiguous = np.ascontiguousarray(codes)
+    if not hasattr(holder, "sq"):
+        raw: Matrix = contiguous.view(np.float32)
+        return raw
+    vectors: Matrix = holder.sq.decode(contiguous)
+    return vectors

@@ -1,0 +1,73 @@
+"""What a query costs, counted rather than timed, so that a choice is the same on every run.
+
+A query reads the centroids, then the codes in the lists that it probes, keeps candidates in a heap,
+and compares those of short codes by better ones. Each is counted and priced with nanoseconds of one
+core (Zen 5, AVX-512, FAISS 1.15) that `benchmarks/index_prices.py` measured. Another processor
+shifts all of them together; which kind is cheaper depends on their ratios.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from models.indexes.plans import IndexKind
+
+if TYPE_CHECKING:
+    from models.indexes.plans import IndexPlan, SearchParameters
+
+_CENTROID: Final = 0.04
+"""A dimension of a centroid, for queries that come together."""
+_START: Final = 10_000.0
+"""A query's own, whatever it reads."""
+_HOP: Final = 3.0
+"""A dimension of a vector that a walk over an HNSW graph looks at."""
+_LOOKED_AT: Final = 20.0
+"""Vectors that such a walk looks at for each candidate that it keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prices:
+    """Nanoseconds of a kind: a row's own, a dimension of a row, and a kept candidate."""
+
+    row: float
+    dimension: float
+    kept: float
+
+
+_PRICES: Final = {
+    IndexKind.FLAT: _Prices(0, 0.02, 0),
+    IndexKind.IVF_FLAT: _Prices(0, 0.17, 200),
+    IndexKind.IVF_SQFP16: _Prices(0, 0.077, 200),
+    IndexKind.IVF_SQ8: _Prices(2, 0.09, 200),
+    IndexKind.PROJECTED: _Prices(2, 0.09, 200),
+    IndexKind.PQ: _Prices(1.5, 0.006, 60),
+    IndexKind.RABITQ: _Prices(5, 0.025, 220),
+}
+_DECIDED: Final = (30.0, 0.25)
+"""A candidate that the store decides about, and a dimension of it: it lies anywhere in memory."""
+
+
+def query_ns(plan: IndexPlan, effort: SearchParameters, rows: int, dim: int, k: int) -> float:
+    """Return what a query for k neighbours costs, in nanoseconds of one core.
+
+    Args:
+        plan: the index.
+        effort: how hard it tries.
+        rows: how many vectors it holds.
+        dim: their length.
+        k: how many neighbours are wanted.
+    """
+    kind = plan.kind
+    if kind is IndexKind.HNSW or kind is None:
+        return _START + (effort.ef_search or k) * _LOOKED_AT * dim * _HOP / 16
+    price, scanned_dim = _PRICES[kind], plan.scanned_dim(dim)
+    lists = max(1, plan.lists)
+    scanned = rows * min(lists, effort.nprobe or lists) / lists
+    kept = k * (effort.k_factor or 1)
+    cost = _START + scanned * (price.row + price.dimension * scanned_dim) + kept * price.kept
+    if plan.is_inverted:
+        cost += lists * scanned_dim * _CENTROID
+    if effort.k_factor is not None:
+        cost += kept * (_DECIDED[0] + _DECIDED[1] * dim)
+    return cost

@@ -1,0 +1,159 @@
+"""Which kind is chosen by trial, how its effort is tuned, and what a memory limit leaves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from models.indexes.build import build_index
+from models.indexes.choosing import choose_by_trial
+from models.indexes.errors import IndexKindError, IndexTooLargeError
+from models.indexes.plans import Coding, IndexKind, SearchParameters, index_bytes, plan_for
+from models.indexes.principal import kept_axes, principal_axes
+from models.indexes.recall import ground_truth, measure_recall
+from models.indexes.rivals import rivals, suited
+from models.indexes.streams import sample
+from models.indexes.tuning import Goal, answer, tune
+from models.indexes.work import query_ns
+from models.types import ArrayVectors, Matrix, Metric, normalised
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS, DIM = 22_000, 400
+
+
+def on_few_axes(rows: int, dim: int, axes: int, seed: int = 0) -> Matrix:
+    """Vectors that lie near a subspace, as photos' pixels do, in 60 groups."""
+    random = np.random.default_rng(seed)
+    groups = random.standard_normal((60, axes))[random.integers(0, 60, rows)]
+    inside = groups + 0.5 * random.standard_normal((rows, axes))
+    basis = np.linalg.qr(random.standard_normal((dim, axes)))[0].T
+    outside = 0.01 * random.standard_normal((rows, dim))
+    return normalised((inside @ basis + outside).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def flat_world() -> ArrayVectors:
+    return ArrayVectors(on_few_axes(ROWS, DIM, 24))
+
+
+def test_vectors_near_a_subspace_are_scanned_there(flat_world: ArrayVectors) -> None:
+    plan = choose_by_trial(
+        flat_world, Metric.COSINE, rivals(ROWS, DIM, Metric.COSINE), Goal(), seed=0
+    )
+    assert plan.kind is IndexKind.PROJECTED
+    assert plan.factory.startswith("PCA32,")  # 24, to the next multiple of 16
+    assert "tried on 10,000 vectors" in plan.reasons[-1]
+    for kind in ("ivf_sqfp16", "projected", "pq", "rabitq"):
+        assert f"{kind} nprobe" in plan.reasons[-1]
+
+
+def test_vectors_without_a_subspace_are_not_projected() -> None:
+    random = np.random.default_rng(1)
+    noise = ArrayVectors(normalised(random.standard_normal((ROWS, DIM)).astype(np.float32)))
+    plans = tuple(
+        plan
+        for plan in rivals(ROWS, DIM, Metric.COSINE)
+        if plan.kind in (IndexKind.IVF_SQFP16, IndexKind.PROJECTED)
+    )
+    plan = choose_by_trial(noise, Metric.COSINE, plans, Goal(0.3), seed=0)
+    assert plan.kind is IndexKind.IVF_SQFP16
+    assert "projected" not in plan.reasons[-1]
+
+
+def test_axes_keep_the_inner_products(flat_world: ArrayVectors) -> None:
+    axes = kept_axes(flat_world.matrix)
+    shares = principal_axes(flat_world.matrix)[0]
+    assert axes.shape == (32, DIM)
+    assert shares[:24].sum() > 0.95 > shares[:16].sum()
+    np.testing.assert_allclose(axes @ axes.T, np.eye(32), atol=1e-5)
+    some = flat_world.matrix[:200]
+    projected = some @ axes.T
+    np.testing.assert_allclose(projected @ projected.T, some @ some.T, atol=0.06)
+
+
+def test_tuning_counts_candidates_as_well_as_lists(flat_world: ArrayVectors) -> None:
+    plan = plan_for(IndexKind.PQ, ROWS, coding=Coding(DIM))
+    index = build_index(flat_world, Metric.COSINE, plan).index
+    truth = ground_truth(flat_world, sample(ROWS, 300, 7), 10, Metric.COSINE)
+
+    def recall(effort: SearchParameters) -> float:
+        found = answer(index.with_parameters(effort), truth)
+        return float(measure_recall(flat_world, truth, [found], Metric.COSINE)[0].mean())
+
+    tuned = tune(index, flat_world, truth, Goal(0.9))
+    assert tuned.recall == pytest.approx(recall(tuned.parameters))
+    assert tuned.recall >= 0.9
+    cheaper = [
+        effort
+        for nprobe in (1, 2, 3, 4, 6, 8, 12, 16)
+        for factor in (1, 2, 3, 4, 6, 8, 16, 32)
+        if query_ns(plan, effort := SearchParameters(nprobe, None, factor), ROWS, DIM, 10)
+        < 0.8 * tuned.cost_ns
+    ]
+    assert all(recall(effort) < 0.9 for effort in cheaper)
+
+
+def test_a_latency_is_kept_at_the_cost_of_recall(flat_world: ArrayVectors) -> None:
+    plan = plan_for(IndexKind.IVF_SQFP16, ROWS)
+    free = build_index(flat_world, Metric.COSINE, plan, goal=Goal(0.99))
+    effort = free.plan.search_parameters
+    needed = query_ns(plan, effort, ROWS, DIM, 10)
+    bound = build_index(flat_world, Metric.COSINE, plan, goal=Goal(0.99, 0.8 * needed))
+    spent = query_ns(plan, bound.plan.search_parameters, ROWS, DIM, 10)
+    assert spent <= 0.8 * needed
+    assert bound.recall.mean < free.recall.mean
+    assert "latency_ms" in bound.plan.reasons[-1]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in IndexKind if kind.has_store])
+def test_the_size_of_coded_indexes_is_told_before_they_are_built(
+    kind: IndexKind, tmp_path: Path
+) -> None:
+    matrix = np.random.default_rng(0).standard_normal((6000, 96)).astype(np.float32)
+    plan = plan_for(kind, 6000, coding=Coding(96, axes=32))
+    build_index(ArrayVectors(matrix), Metric.COSINE, plan).index.save(tmp_path / "i")
+    size_bytes = (tmp_path / "i").stat().st_size
+    assert index_bytes(plan, 6000, 96) == pytest.approx(size_bytes, rel=0.03)
+
+
+def test_memory_takes_away_the_larger_rivals() -> None:
+    def kinds(most: int | None) -> list[tuple[str, str]]:
+        plans = rivals(1_000_000, 384, Metric.COSINE, most)
+        return [(str(plan.kind), plan.codec) for plan in plans]
+
+    free = kinds(None)
+    assert [kind for kind, _ in free] == ["ivf_sqfp16", "projected", "pq", "rabitq"]
+    assert {codec for _, codec in free} == {"SQfp16"}
+    assert kinds(790_000_000) == [("ivf_sqfp16", "SQfp16")]
+    assert kinds(500_000_000)[0] == ("ivf_sq8", "SQ8")
+    assert {codec for _, codec in kinds(700_000_000)} == {"SQ8"}
+    assert ("pq", "SQ8") in kinds(700_000_000)
+
+
+def test_a_kind_that_was_asked_for_is_taken_or_refused_with_a_reason() -> None:
+    (plan,) = suited(IndexKind.PQ, 100_000, 64, Metric.INNER_PRODUCT)
+    assert plan.factory == "IVF474,PQ32x4fsr,Refine(Flat)"
+    assert plan.reasons[0] == "index.kind is 'pq'."
+    (few,) = suited(IndexKind.RABITQ, 900, 64, Metric.COSINE)
+    assert few.factory == "Flat"
+    assert "too few" in few.reasons[-1]
+    for kind, metric in ((IndexKind.PQ, Metric.L2), (IndexKind.IVF_SQ8, Metric.INNER_PRODUCT)):
+        with pytest.raises(IndexKindError, match=rf"'{kind}' does not suit.*ivf_flat"):
+            suited(kind, 100_000, 64, metric)
+    with pytest.raises(IndexTooLargeError):
+        suited(IndexKind.HNSW, 100_000, 64, Metric.L2, 10_000_000)
+
+
+def test_a_kind_is_read_from_its_factory_string() -> None:
+    for metric in Metric:
+        for kind in IndexKind:
+            try:
+                (plan,) = suited(kind, 50_000, 64, metric)
+            except IndexKindError:
+                continue
+            assert plan.kind is kind
+    assert suited(None, 10, 3, Metric.L2)[0].kind is IndexKind.FLAT
