@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from models.types import Image as Pixels
 
-IMAGES: Final = ("crop", "reencode", "resize", "flip", "blur", "caption")
+IMAGES: Final = ("crop", "recompress", "resize", "flip", "blur", "caption")
 TEXTS: Final = ("typo", "case", "cut", "reorder")
 
 _KEPT: Final = 0.85
@@ -29,15 +29,15 @@ def altered_image(pixels: Pixels, way: str, generator: np.random.Generator) -> b
 
     Args:
         pixels: (height, width, 3) uint8.
-        way: one of `IMAGES`. "crop" keeps .85 of each side, anywhere; "reencode" is JPEG of quality
-            30 to 60; "resize" halves both sides; "flip" mirrors; "blur" is Gaussian, 1 % of the
+        way: one of `IMAGES`. "crop" keeps .85 of each side, anywhere; "recompress" is JPEG of
+            quality 30 to 60; "resize" halves both sides; "flip" mirrors; "blur" is Gaussian, 1 % of the
             shorter side; "caption" writes words on a dark bar over the lowest tenth.
         generator: of what is drawn by lot.
     """
     picture = Image.fromarray(pixels)
     made = _IMAGE_WAYS[way](picture, generator)
     stream = io.BytesIO()
-    if way == "reencode":
+    if way == "recompress":
         made.save(stream, "JPEG", quality=int(generator.integers(30, 61)))
     else:
         made.save(stream, "PNG", compress_level=1)
@@ -123,7 +123,7 @@ def _reorder(text: str, generator: np.random.Generator) -> str:
 
 _IMAGE_WAYS: Final[dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]]] = {
     "crop": _crop,
-    "reencode": _same,
+    "recompress": _same,
     "resize": _resize,
     "flip": _flip,
     "blur": _blur,

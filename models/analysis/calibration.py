@@ -225,7 +225,7 @@ def _tail(rate: float, offsets: Floats) -> Floats:
 
 def _rate(mean: float, offsets: Floats) -> float:
     """Return the rate of a truncated exponential with a mean, by bisection; it always falls."""
-    low, high = 0.0, 50.0 / max(offsets[0], 1e-12)
+    low, high = 0.0, 50.0 / max(float(offsets[0]), 1e-12)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         flat = bool(_tail(middle, offsets) @ offsets > mean)

@@ -22,7 +22,7 @@ from tasks.stages.builds import last_build
 from tasks.stages.deduplicating import RULE, decide, ranked_items
 from tasks.stages.edges import stored_edges
 from tasks.stages.spaces import space_vectors
-from tasks.stages.thresholds import PAIR_KINDS
+from tasks.stages.thresholds import PAIR_KINDS, is_verified
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
@@ -144,32 +144,29 @@ def plan_removals(lake: Lake, settings: Settings, space: SpaceRow, wishes: Wishe
     edges = stored_edges(lake, settings, space, vectors)
     kind = PAIR_KINDS[space.modality]
     if wishes.threshold is not None:
-        edges = _with_threshold(lake, space, edges, kind, wishes.threshold)
+        if not is_verified(settings, space):  # photos are compared whatever the threshold is
+            _require_stored(lake, space, wishes.threshold)
+        edges = edges.with_thresholds({kind: wishes.threshold})
     if wishes.budget is not None:
         edges = _within_budget(_Trial(ranked, vectors, edges, items, kind), wishes.budget)
     return _planned(lake, space, items, decide(ranked, vectors, edges), edges.thresholds.get(kind))
 
 
-def _with_threshold(
-    lake: Lake, space: SpaceRow, edges: Edges, kind: str, threshold: float
-) -> Edges:
-    least = _stored_from(lake, space, edges, kind)
+def _require_stored(lake: Lake, space: SpaceRow, threshold: float) -> None:
+    least = _stored_from(lake, space)
     if least is None or threshold < least - _ROUNDING * max(1.0, abs(least)):
         known = "none is stored" if least is None else f"they are stored from {least:g} on"
         raise ConfigError(
             f"space '{space.label}': --threshold {threshold:g} needs edges that are not there, "
             f"{known}. Set duplicates.threshold = {threshold:g} and run 'latentlake report'."
         )
-    return edges.with_thresholds({kind: threshold})
 
 
-def _stored_from(lake: Lake, space: SpaceRow, edges: Edges, kind: str) -> float | None:
-    """Return the least score from which on edges of a kind are stored, None where none is."""
+def _stored_from(lake: Lake, space: SpaceRow) -> float | None:
+    """Return the least similarity of stored pairs, None where none is stored."""
     build = last_build(lake, "pairs", space)
     least: float | None = json.loads(build["details"])["threshold"] if build else None
-    own = edges.scores[edges.kinds == KINDS.index(kind)]
-    # Photos are compared by pixels long before they reach their threshold.
-    return least if least is None or not own.size else min(least, float(own.min()))
+    return least
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def test_pictures_are_altered_as_they_are_said_to_be() -> None:
     captioned = altered("caption")
     np.testing.assert_array_equal(captioned[:80], original[:80])
     assert (captioned[82:] == 20).mean() > 0.7
-    for way in ("blur", "reencode"):
+    for way in ("blur", "recompress"):
         difference = np.abs(altered(way).astype(int) - original)
         assert 0 < difference.mean() < 40
     assert (altered("crop", 0) != altered("crop", 1)).any()
