@@ -30,8 +30,8 @@ def altered_image(pixels: Pixels, way: str, generator: np.random.Generator) -> b
     Args:
         pixels: (height, width, 3) uint8.
         way: one of `IMAGES`. "crop" keeps .85 of each side, anywhere; "recompress" is JPEG of
-            quality 30 to 60; "resize" halves both sides; "flip" mirrors; "blur" is Gaussian, 1 % of the
-            shorter side; "caption" writes words on a dark bar over the lowest tenth.
+            quality 30 to 60; "resize" halves both sides; "flip" mirrors; "blur" is Gaussian, 1 %
+            of the shorter side; "caption" writes words on a dark bar over the lowest tenth.
         generator: of what is drawn by lot.
     """
     picture = Image.fromarray(pixels)
