@@ -13,7 +13,7 @@ and the processor's seconds of the best round count.
 
     python benchmarks/search_peers.py --datasets ../shared/datasets --sets fashion clustered
 
-Peers that are not installed are left out: `pip install hnswlib usearch autofaiss`. autofaiss gets
+Peers that are not installed are left out: `pip install hnswlib autofaiss`. autofaiss gets
 one core and its defaults but for the memory (1 GB) and the speed that it aims at (10 ms).
 Prints the table and writes benchmarks/results/search_peers.json.
 """
@@ -163,23 +163,6 @@ def hnswlib_peer(vectors: Matrix) -> Peer:
     return Peer("hnswlib M16", seconds, efforts, search, {})
 
 
-def usearch_peer(vectors: Matrix) -> Peer:
-    """Build usearch's graph in float16."""
-    usearch = import_module("usearch.index")
-    began = time.process_time()
-    index = usearch.Index(ndim=vectors.shape[1], metric="ip", dtype="f16")
-    index.add(np.arange(len(vectors)), vectors, threads=1)
-    seconds = time.process_time() - began
-
-    def search(queries: Matrix, effort: int) -> RowIds:
-        index.expansion_search = effort
-        found = index.search(queries, K, threads=1).keys
-        return np.asarray(found, np.int64).reshape(len(queries), K)
-
-    efforts = (10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 256, 512)
-    return Peer("usearch f16", seconds, efforts, search, {})
-
-
 def autofaiss_peer(vectors: Matrix) -> Peer:
     """Let autofaiss choose and tune; its effort is the one that it ends with."""
     build = import_module("autofaiss").build_index
@@ -207,7 +190,6 @@ def peers(vectors: Matrix, wanted: list[str]) -> Iterator[Peer]:
         "ivf": lambda: faiss_peer("IVF1024,Flat", vectors),
         "hnsw": lambda: faiss_peer("HNSW32", vectors),
         "hnswlib": lambda: hnswlib_peer(vectors),
-        "usearch": lambda: usearch_peer(vectors),
         "autofaiss": lambda: autofaiss_peer(vectors),
     }
     for name in wanted:
@@ -292,7 +274,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
     parser.add_argument("--sets", nargs="+", default=["fashion", "clustered"])
-    names = ["ours", "ivf", "hnsw", "hnswlib", "usearch", "autofaiss"]
+    names = ["ours", "ivf", "hnsw", "hnswlib", "autofaiss"]
     parser.add_argument("--peers", nargs="+", choices=names, default=names)
     given = parser.parse_args()
     use_threads(1)

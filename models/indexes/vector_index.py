@@ -18,14 +18,13 @@ from models.indexes.list_search import ListSearch
 from models.indexes.plans import SearchParameters
 from models.indexes.principal import fix_axes, principal_axes
 from models.indexes.results import NO_ROW, Neighbours, RangeMatches, from_faiss, no_neighbours
+from models.indexes.selectors import flags_of, selector_of
 from models.indexes.streams import prepared
 from models.types import Matrix, Metric, RowIds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    import numpy.typing as npt
 
     from models.indexes.plans import IndexPlan
 
@@ -163,10 +162,10 @@ class VectorIndex:
         available = self.rows if allowed is None else np.unique(allowed).size
         if ready.shape[0] == 0 or available == 0:
             return no_neighbours(ready.shape[0], k)
-        selector = None if allowed is None else self._selector(allowed)
+        selector = None if allowed is None else selector_of(self.rows, allowed)
         effort = self._effort(self.rows / available)
         if self._meets_lists_often(ready):
-            alive = None if allowed is None else self._flags(allowed)
+            alive = None if allowed is None else flags_of(self.rows, allowed)
             lists = ListSearch(self._layers, effort.nprobe or 1, alive)
             distances, rows = lists.nearest(ready, k)
             found = Neighbours(rows, from_faiss(distances, rows, self.metric))
@@ -235,11 +234,6 @@ class VectorIndex:
         """Tell whether so many queries are cheaper list by list."""
         return self._layers.is_searched_by_lists and ready.shape[0] >= (self.lists or 0)
 
-    def _flags(self, allowed: RowIds) -> npt.NDArray[np.bool_]:
-        flags = np.zeros(self.rows, dtype=np.bool_)
-        flags[allowed] = True
-        return flags
-
     def save(self, path: Path, fingerprint: str | None = None) -> None:
         """Write the index whole or not at all; plain FAISS can read the file too.
 
@@ -296,13 +290,3 @@ class VectorIndex:
                 ef_search=ceil(min(self.rows, (wanted.ef_search or 64) * widen))
             )
         return SearchParameters()
-
-    def _selector(self, allowed: RowIds) -> Any:
-        """Build a bitmap: one bit a row, and a test costs the same however many are allowed.
-
-        Raises:
-            IndexMismatchError: a row that the index does not have.
-        """
-        if allowed.min() < 0 or allowed.max() >= self.rows:
-            raise IndexMismatchError("the largest allowed row", int(allowed.max()), self.rows - 1)
-        return library().IDSelectorBitmap(np.packbits(self._flags(allowed), bitorder="little"))
