@@ -89,6 +89,15 @@ class VectorIndex:
         return max(1, (self.lists or 1) - 1) if self.has_store else None
 
     @property
+    def most_met(self) -> int:
+        """How many rows a query is compared with at the most."""
+        if self.lists is None:
+            return self.rows
+        lists = self._index.invlists
+        sizes = sorted(lists.list_size(number) for number in range(self.lists))
+        return sum(sizes[-(self._effort().nprobe or 1) :])
+
+    @property
     def is_graph(self) -> bool:
         """Whether search walks over an HNSW graph."""
         return isinstance(self._index, library().IndexHNSW)

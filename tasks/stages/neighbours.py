@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -72,6 +72,9 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
         elif made.graph is not None:
             lists = Neighbours(made.graph.rows, made.graph.similarities)
             lake.replace_space("neighbours", space.key, _parts(vectors, [(0, lists)]), run_id)
+            _held.clear()
+            if 12 * lists.rows.size <= _HELD_BYTES:
+                _held[_state(lake, space, vectors)] = lists
         exact = made.measured is None
         details = {"k": k, "exact": exact, "update": made.update, "measured": made.measured}
         note = "exact" if made.measured is None else f"recall@{k} {made.measured['mean']:.3f}"
@@ -181,6 +184,15 @@ def _measurement(recall: RecallEstimate, rows: int) -> dict[str, Any]:
     return asdict(recall) | {"rows": rows, "changes_since": 0}
 
 
+_HELD_BYTES: Final = 64 * 2**20
+_held: dict[Any, Neighbours] = {}
+"""The last small graph that was brought up to date: the reports that follow need not read it."""
+
+
+def _state(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> Any:
+    return lake.uri, space.key, vectors.digest, *lake.files("neighbours")
+
+
 def stored_lists(
     lake: Lake, space: SpaceRow, vectors: ShardVectors
 ) -> Iterator[tuple[RowIds, Neighbours]]:
@@ -199,6 +211,10 @@ def stored_lists(
             raise SpaceMismatchError(
                 space.id.name, built.as_py(), space.id.fingerprint, "the neighbour graph"
             )
+    held = _held.get(_state(lake, space, vectors))
+    if held is not None:
+        yield np.arange(vectors.rows, dtype=np.int64), held
+        return
     build = last_build(lake, "graph", space)
     found = iter(
         _read_lists(lake, space, vectors, json.loads(build["details"])["k"]) if build else ()
