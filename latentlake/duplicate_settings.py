@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
+Rule = Literal["greedy-cover", "components", "first-seen"]
+
 
 class DuplicateSettings(BaseModel):
     """What counts as a near-duplicate."""
@@ -27,6 +29,12 @@ class DuplicateSettings(BaseModel):
         0.8,
         description="The least share of common word triples (Jaccard) of two texts that repeat "
         "each other; false compares texts by vectors and bytes only.",
+    )
+    rule: Rule = Field(
+        "greedy-cover",
+        description="Who stays: 'greedy-cover' by the order keep, each removed one with its "
+        "nearest twin; 'components' the same, each with the first of its group; 'first-seen' by "
+        "when items came, whoever was kept stays.",
     )
     keep: str = Field(
         "width*height desc, text_length desc, size_bytes desc, uri asc",

@@ -114,7 +114,7 @@ def _candidate_keys(
     keys, done = np.empty(0, np.int64), 0
     waiting, held = [keys], 0
     try:
-        for found, done in search.candidates(vectors, threshold - slack):
+        for found, done in search.candidates(vectors, threshold, slack):
             waiting.append(found)
             held += found.size
             # From both sides most pairs come twice, so they are joined now and then.
@@ -146,7 +146,26 @@ class _Search:
             raise TooManyMatchesError(keys.size)
         return keys
 
-    def candidates(self, vectors: Vectors, threshold: float) -> Iterator[tuple[RowIds, int]]:
+    def candidates(
+        self, vectors: Vectors, threshold: float, slack: float
+    ) -> Iterator[tuple[RowIds, int]]:
+        """Let all rows ask at once, where the index can, or search for some.
+
+        Yields:
+            first * rows + second of each match, and how many rows have been searched for.
+        """
+        # By the codes of both sides a similarity is off by twice as much.
+        every = self.rows.size == vectors.rows
+        found = self.index.pairs_within(threshold - 2 * slack) if every else None
+        if found is None:
+            yield from self._searched(vectors, threshold - slack)
+            return
+        for pairs in found:
+            low = np.minimum(pairs.first, pairs.second)
+            high = np.maximum(pairs.first, pairs.second)
+            yield low * vectors.rows + high, int(pairs.done * vectors.rows)
+
+    def _searched(self, vectors: Vectors, threshold: float) -> Iterator[tuple[RowIds, int]]:
         """Search in chunks that grow while answers are few: their number is not known beforehand.
 
         The first is so small that all it could meet is held, and answers are few mostly.

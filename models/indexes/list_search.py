@@ -46,6 +46,11 @@ class ListSearch:
     nprobe: int
     alive: npt.NDArray[np.bool_] | None = None
 
+    @property
+    def count(self) -> int:
+        """How many lists there are."""
+        return int(self.layers.lists.nlist) if self.layers.lists is not None else 0
+
     def nearest(self, queries: Matrix, k: int) -> tuple[Matrix, RowIds]:
         """Return similarities and rows of the k nearest, as FAISS's own `search` does.
 
@@ -118,11 +123,11 @@ class ListSearch:
         bounds = np.searchsorted(lists[order], np.arange(self.layers.lists.nlist + 1))
         for number in np.flatnonzero(np.diff(bounds)).tolist():
             asking = order[bounds[number] : bounds[number + 1]] // self.nprobe
-            for vectors, rows in self._tiles(number):
+            for vectors, rows in self.tiles(number):
                 yield asking, vectors, rows
 
-    def _tiles(self, number: int) -> Iterator[tuple[Matrix, RowIds]]:
-        """Yield a list's vectors, unpacked, with their rows."""
+    def tiles(self, number: int) -> Iterator[tuple[Matrix, RowIds]]:
+        """Yield a list's vectors, unpacked, with their rows, in parts that are not too large."""
         if self.layers.lists.invlists.list_size(number) == 0:
             return
         rows = self.layers.ids(number)

@@ -13,6 +13,7 @@ from models.indexes.exact import faiss_metric
 from models.indexes.faiss_library import library, single_thread
 from models.indexes.files import IndexHeader, read_index, write_index
 from models.indexes.layers import Layers
+from models.indexes.list_pairs import ListMatches, pairs_in_lists
 from models.indexes.list_search import ListSearch
 from models.indexes.plans import SearchParameters
 from models.indexes.principal import fix_axes, principal_axes
@@ -21,6 +22,7 @@ from models.indexes.streams import prepared
 from models.types import Matrix, Metric, RowIds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -215,6 +217,12 @@ class VectorIndex:
             raise TooManyMatchesError(rows.size)
         queries_of = np.repeat(np.arange(ready.shape[0], dtype=np.int64), counts)
         return RangeMatches(queries_of, rows, from_faiss(distances, rows, self.metric))
+
+    def pairs_within(self, threshold: float) -> Iterator[ListMatches] | None:
+        """Find all pairs that reach a threshold by the codes; None unless a row probes one list."""
+        if self._effort().nprobe != 1 or not self._layers.is_searched_by_lists:
+            return None
+        return pairs_in_lists(ListSearch(self._layers, 1), self._radius(threshold))
 
     def _within(
         self, lists: ListSearch, ready: Matrix, threshold: float, limit: int

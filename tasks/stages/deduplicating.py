@@ -7,7 +7,7 @@ of a content that is itself removed points to that content's kept twin, not to i
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -28,17 +28,18 @@ from tasks.stages.edges import stored_edges
 from tasks.stages.lexical_pairing import lexical_threshold, pair_texts
 from tasks.stages.pairing import pair_contents
 from tasks.stages.photo_pairs import STAGE, verify_photos
+from tasks.stages.rules import Changes, order_of, standing_first, strengths_for
 from tasks.stages.thresholds import near_threshold, score_threshold
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
+    from latentlake.duplicate_settings import Rule
     from latentlake.settings import Settings
     from models.analysis.edges import Edges
     from tasks.stages.receipts import StageReceipt
 
-RULE = "greedy-cover"
 _REVISION = 3
 
 
@@ -46,9 +47,9 @@ def find_duplicates(
     lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors, run_id: str
 ) -> StageReceipt:
     """Recompute the report if the items, the vectors or the settings have changed."""
-    name, configured = space.key, settings.space(space.id.name).duplicates
+    configured = settings.space(space.id.name).duplicates
     threshold = score_threshold(settings, space)
-    ranked = ranked_items(lake, settings.space(space.id.name).sources, configured.keep)
+    ranked = ranked_items(lake, settings.space(space.id.name).sources, order_of(configured))
     paired = pair_contents(
         lake, budget_of(settings), space, vectors, near_threshold(settings, space), run_id
     )
@@ -60,7 +61,8 @@ def find_duplicates(
         "threshold": threshold,
         "verified": verified["inputs"] if verified else None,
         "lexical": lexical_threshold(settings, space),
-        "keep": configured.keep,
+        "rule": configured.rule,
+        "keep": order_of(configured),
         "items": digest_of_column(ranked["item_id"]),
         "contents": digest_of_column(ranked["content_id"]),
         "revision": _REVISION,
@@ -68,23 +70,17 @@ def find_duplicates(
 
     def work(_: Details | None) -> Built:
         edges = stored_edges(lake, settings, space, vectors)
-        table = decide(ranked, vectors, edges)
-        rows = table.num_rows
-        columns = {
-            "space": pa.array(np.full(rows, name), pa.string()),
-            **{column: table[column] for column in table.column_names},
-            "rule": pa.array(np.full(rows, RULE), pa.string()),
-            "run_id": pa.array(np.full(rows, run_id), pa.string()),
-        }
-        lake.replace_space("duplicates", name, pa.table(columns), run_id)
+        walked = standing_first(lake, settings, space, ranked)
+        table = decide(walked, vectors, edges, configured.rule)
+        changes = _replace_report(lake, space, configured.rule, table, run_id, ranked)
         exact = pc.sum(pc.equal(table["kind"], "exact")).as_py() or 0
-        counts = {"exact": exact, "near": rows - exact}
+        counts = {"exact": exact, "near": table.num_rows - exact, **changes}
         details = {
             "threshold": threshold,
             "thresholds": dict(edges.thresholds),
-            "rule": RULE,
+            "rule": configured.rule,
             "items": ranked.num_rows,
-            "removed": rows,
+            "removed": table.num_rows,
         }
         return Built(counts, details, _notes(space, threshold))
 
@@ -105,20 +101,43 @@ def _together(report: StageReceipt, before: list[StageReceipt]) -> StageReceipt:
     )
 
 
-def decide(ranked: pa.Table, vectors: ShardVectors, edges: Edges) -> pa.Table:
-    """Choose the items to remove by the rule "greedy cover"; nothing is read or written.
+def _replace_report(
+    lake: Lake, space: SpaceRow, rule: Rule, table: pa.Table, run_id: str, ranked: pa.Table
+) -> dict[str, int]:
+    """Store the report in place of the last one; count what is not as it was in that."""
+    name, rows = space.key, table.num_rows
+    before = lake.read(
+        "duplicates", where=pc.field("space") == name, columns=["item_id", "twin_id"]
+    )
+    columns = {
+        "space": pa.array(np.full(rows, name), pa.string()),
+        **{column: table[column] for column in table.column_names},
+        "rule": pa.array(np.full(rows, rule), pa.string()),
+        "run_id": pa.array(np.full(rows, run_id), pa.string()),
+    }
+    lake.replace_space("duplicates", name, pa.table(columns), run_id)
+    if last_build(lake, "duplicates", space) is None:
+        return asdict(Changes(0, 0, 0))  # all would be new, which tells nothing
+    return asdict(Changes.between(before, table, ranked["item_id"]))
+
+
+def decide(
+    ranked: pa.Table, vectors: ShardVectors, edges: Edges, rule: Rule = "greedy-cover"
+) -> pa.Table:
+    """Choose the items to remove; nothing is read or written.
 
     Args:
         ranked: the items, the one to keep first in front; see `ranked_items`.
         vectors: the space's rows.
         edges: what is known of pairs of them; those within their thresholds count.
+        rule: whom a removed item goes with; see `tasks.stages.rules`.
 
     Returns:
         A row a removed item: item_id, twin_id, group_id, kind, score, similarity, threshold.
     """
     near = edges.within()
     cover = greedy_cover(
-        Pairs(near.first, near.second, near.strengths()), _priority(ranked, vectors)
+        Pairs(near.first, near.second, strengths_for(rule, near)), _priority(ranked, vectors)
     )
     return _rows(ranked, vectors, cover, near.chosen(cover.pairs))
 

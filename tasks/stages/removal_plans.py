@@ -19,15 +19,17 @@ from data.scans import table_batches
 from latentlake.errors import ConfigError
 from models.analysis.edges import KINDS
 from tasks.stages.builds import last_build
-from tasks.stages.deduplicating import RULE, decide, ranked_items
+from tasks.stages.deduplicating import decide, ranked_items
 from tasks.stages.edges import stored_edges
+from tasks.stages.rules import order_of, standing_first
 from tasks.stages.spaces import space_vectors
-from tasks.stages.thresholds import PAIR_KINDS
+from tasks.stages.thresholds import PAIR_KINDS, is_verified
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
+    from latentlake.duplicate_settings import Rule
     from latentlake.settings import Settings
     from models.analysis.edges import Edges
 
@@ -139,22 +141,38 @@ def plan_removals(lake: Lake, settings: Settings, space: SpaceRow, wishes: Wishe
         )
     configured = settings.space(space.id.name)
     vectors = space_vectors(lake, settings, space)
-    ranked = ranked_items(lake, configured.sources, wishes.keep or configured.duplicates.keep)
+    rule = configured.duplicates.rule
+    ranked = ranked_items(lake, configured.sources, wishes.keep or order_of(configured.duplicates))
+    if wishes.keep is None:
+        ranked = standing_first(lake, settings, space, ranked)
     items = _items(lake, configured.sources)
     edges = stored_edges(lake, settings, space, vectors)
     kind = PAIR_KINDS[space.modality]
     if wishes.threshold is not None:
-        edges = _with_threshold(lake, space, edges, kind, wishes.threshold)
+        least = None if is_verified(settings, space) else stored_from(lake, space)
+        edges = _with_threshold(space, edges, kind, wishes.threshold, least)
     if wishes.budget is not None:
-        edges = _within_budget(_Trial(ranked, vectors, edges, items, kind), wishes.budget)
-    return _planned(lake, space, items, decide(ranked, vectors, edges), edges.thresholds.get(kind))
+        edges = _within_budget(_Trial(ranked, vectors, edges, items, kind, rule), wishes.budget)
+    decided = decide(ranked, vectors, edges, rule)
+    decided = decided.append_column("rule", pa.array([rule] * decided.num_rows, pa.string()))
+    return _planned(lake, space, items, decided, edges.thresholds.get(kind))
 
 
 def _with_threshold(
-    lake: Lake, space: SpaceRow, edges: Edges, kind: str, threshold: float
+    space: SpaceRow, edges: Edges, kind: str, threshold: float, least: float | None
 ) -> Edges:
-    least = stored_from(lake, space)
-    if least is None or threshold < least - _ROUNDING * max(1.0, abs(least)):
+    """Try another threshold, which must not ask for pairs below the least that is stored.
+
+    Args:
+        space: whose.
+        edges: its stored edges.
+        kind: the kind that the threshold is of.
+        threshold: the least score.
+        least: the least score of stored edges of this kind; None where all that were looked at are.
+    """
+    if kind not in edges.thresholds or (
+        least is not None and threshold < least - _ROUNDING * max(1.0, abs(least))
+    ):
         known = "none is stored" if least is None else f"they are stored from {least:g} on"
         raise ConfigError(
             f"space '{space.label}': --threshold {threshold:g} needs edges that are not there, "
@@ -179,11 +197,15 @@ class _Trial:
     edges: Edges
     items: pa.Table
     kind: str
+    rule: Rule
 
     def measured(self, threshold: float) -> tuple[int, int]:
         """Return how many items a threshold removes, and how many bytes that frees."""
         table = decide(
-            self.ranked, self.vectors, self.edges.with_thresholds({self.kind: threshold})
+            self.ranked,
+            self.vectors,
+            self.edges.with_thresholds({self.kind: threshold}),
+            self.rule,
         )
         places = pc.index_in(table["item_id"], value_set=self.items["item_id"].combine_chunks())
         sizes = self.items["size_bytes"].take(places)
@@ -259,7 +281,6 @@ def _planned(
         {
             "space": names,
             **{name: decided[name] for name in decided.column_names},
-            "rule": pa.array([RULE] * decided.num_rows, pa.string()),
             **{name: items[name].take(removed) for name in _ITEMS[1:]},
             "twin_uri": items["uri"].take(twins),
             "change": change,

@@ -7,7 +7,8 @@ import pytest
 
 from models.analysis.effort import for_graph, for_pairs
 from models.analysis.graph import build_graph
-from models.analysis.pairs import find_pairs
+from models.analysis.pairs import find_pairs, joined
+from models.indexes import list_search
 from models.indexes.errors import TooManyMatchesError
 from models.indexes.plans import IndexPlan, SearchParameters
 from models.indexes.row_view import RowView
@@ -104,3 +105,33 @@ def test_an_exact_index_has_no_effort(matrix: Matrix) -> None:
     assert for_pairs(ArrayVectors(matrix), flat, ALL, NEAR, 10**7) is flat
     assert for_graph(ArrayVectors(matrix), flat, K, 0.9, 0) is flat
     assert build_graph(ArrayVectors(matrix), flat, Metric.COSINE, K).recall is None
+
+
+@pytest.mark.parametrize("tile_bytes", [2**23, 64 * 40])
+@pytest.mark.parametrize("codec", ["Flat", "SQfp16", "SQ8"])
+def test_all_rows_at_once_find_what_each_would_find(
+    matrix: Matrix, monkeypatch: pytest.MonkeyPatch, codec: str, tile_bytes: int
+) -> None:
+    monkeypatch.setattr(list_search, "_TILE_BYTES", tile_bytes)
+    few = matrix[:3000].copy()
+    few[1500:] = few[:1500] + np.float32(0.04) * matrix[3000:4500]
+    plan = IndexPlan(f"IVF16,{codec}", SearchParameters(nprobe=1), 3000, ())
+    index = VectorIndex.empty(DIM, Metric.COSINE, plan)
+    index.train(few, 0)
+    index.add(few)
+    order = np.random.default_rng(4).permutation(2900).astype(np.int64)
+    row_of = np.concatenate((order, np.full(100, -1)))  # the last hundred are no more
+    vectors = ArrayVectors(few[:2900][np.argsort(order)])
+    view, rows = RowView(index, row_of), np.arange(2900, dtype=np.int64)
+    at_once = find_pairs(vectors, view, NEAR, rows)
+    apart = joined(
+        find_pairs(vectors, view, NEAR, rows[:1000]), find_pairs(vectors, view, NEAR, rows[1000:])
+    )
+    # Two rows of one list find each other; rows asked for singly may find one of another list.
+    singly = set(zip(apart.first.tolist(), apart.second.tolist(), strict=True))
+    found = list(zip(at_once.first.tolist(), at_once.second.tolist(), strict=True))
+    assert len(found) == len(set(found)) > 1000
+    assert set(found) <= singly
+    assert len(found) >= 0.99 * len(singly)
+    assert view.pairs_within(NEAR) is not None
+    assert view.probing(2).pairs_within(NEAR) is None
