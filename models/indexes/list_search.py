@@ -80,7 +80,7 @@ class ListSearch:
     def within(
         self, queries: Matrix, radius: float, most: int
     ) -> tuple[RowIds, RowIds, npt.NDArray[np.float32]]:
-        """Return all matches nearer than a radius: query, row and similarity, in no order.
+        """Return all matches nearer than a radius: query (non-decreasing), row, similarity.
 
         Args:
             queries: (queries, dim) float32, prepared.
@@ -109,7 +109,8 @@ class ListSearch:
             nothing = np.empty(0, np.int64)
             return nothing, nothing, np.empty(0, np.float32)
         query, row, similarity = (np.concatenate(part) for part in zip(*found, strict=True))
-        return query, row, similarity
+        order = np.argsort(query, kind="stable")
+        return query[order], row[order], similarity[order]
 
     def _blocks(self, queries: Matrix) -> Iterator[Matrix]:
         size = max(1, _PROBES_AT_ONCE // self.nprobe)

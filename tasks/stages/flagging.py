@@ -29,7 +29,7 @@ from models.types import Metric
 from tasks.stages.budget import budget_of
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
 from tasks.stages.needs import anomalies_need
-from tasks.stages.neighbours import stored_lists
+from tasks.stages.stored_graph import stored_lists
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
