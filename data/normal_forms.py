@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 NORMAL_FORM: Final = "nfkc-casefold-1"
 """Names the rules of `normal_text`; a change of the rules changes the name."""
 
+PIXEL_FORM: Final = "upright-rgb-1"
+"""Names what `pixel_digest` is taken of; a change of decoding that changes pixels changes it."""
+
 
 def normal_text(text: str) -> str:
     """Return a text without what a reader takes for the same.

@@ -163,6 +163,12 @@ WORDINGS = TableSchema(
     key=("content_id",),
 )
 
+PIXELS = TableSchema(
+    "pixels",
+    pa.schema([("content_id", pa.string()), ("rules", pa.string()), ("digest", pa.string())]),
+    key=("content_id",),
+)
+
 VOCABULARY = TableSchema(
     "vocabulary",
     pa.schema(
@@ -180,7 +186,18 @@ VOCABULARY = TableSchema(
 
 TABLES: dict[str, TableSchema] = {
     table.name: table
-    for table in (ITEMS, FILES, QUARANTINE, WORDINGS, SPACES, VOCABULARY, BUILDS, *RESULTS, RUNS)
+    for table in (
+        ITEMS,
+        FILES,
+        QUARANTINE,
+        WORDINGS,
+        PIXELS,
+        SPACES,
+        VOCABULARY,
+        BUILDS,
+        *RESULTS,
+        RUNS,
+    )
 }
 JSON_COLUMNS = frozenset({"metadata", "details", "options", "versions", "counts", "seconds"})
 """String columns that hold JSON; the views cast those of type string to DuckDB's JSON."""

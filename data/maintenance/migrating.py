@@ -101,8 +101,8 @@ MIGRATIONS: Final[dict[int, Migration]] = {
         lambda footer: footer,
     ),
     4: Migration(
-        "'duplicates' gets the column 'score'; new tables 'wordings', 'lexical_pairs' and "
-        "'lexical_paired', filled by the next run",
+        "'duplicates' gets the column 'score'; new tables 'wordings', 'pixels', 'lexical_pairs' "
+        "and 'lexical_paired', filled by the next run",
         _rows_from_4,
         lambda footer: footer,
     ),

@@ -41,13 +41,14 @@ WORDING: Final = f"{TOKENISER}, {SHINGLE_WORDS}-shingles 1, {BANDS}x{_BAND_ROWS}
 
 
 class TooManyAlikeError(ConfigError):
-    """So many texts follow one pattern that their pairs do not fit into memory."""
+    """So many contents follow one pattern that their pairs do not fit into memory."""
 
     def __init__(self, pairs: int) -> None:
         self.pairs = pairs
         super().__init__(
-            f"{pairs:,} pairs of texts may share their wording, more than there is memory for: "
-            "raise limits.memory, or compare by vectors only with duplicates.lexical = false."
+            f"{pairs:,} pairs of texts may share their wording, or of pictures their pixels, more "
+            "than there is memory for: raise limits.memory. duplicates.lexical = false compares "
+            "texts by vectors only."
         )
 
 

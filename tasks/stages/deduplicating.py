@@ -28,6 +28,7 @@ from tasks.stages.edges import stored_edges
 from tasks.stages.lexical_pairing import lexical_threshold, pair_texts
 from tasks.stages.pairing import pair_contents
 from tasks.stages.photo_pairs import STAGE, verify_photos
+from tasks.stages.pixel_digests import digest_pixels
 from tasks.stages.rules import Changes, order_of, standing_first, strengths_for
 from tasks.stages.thresholds import near_threshold, score_threshold
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from models.analysis.edges import Edges
     from tasks.stages.receipts import StageReceipt
 
-_REVISION = 3
+_REVISION = 4
 
 
 def find_duplicates(
@@ -54,6 +55,8 @@ def find_duplicates(
         lake, budget_of(settings), space, vectors, near_threshold(settings, space), run_id
     )
     before = [paired, verify_photos(lake, settings, space, vectors, run_id)]
+    if space.modality == "image":
+        before.append(digest_pixels(lake, settings, space, vectors, run_id))
     if space.modality == "text":
         before.append(pair_texts(lake, settings, space, vectors, run_id))
     verified = last_build(lake, STAGE, space)

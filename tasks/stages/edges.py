@@ -9,10 +9,12 @@ import numpy as np
 from models.analysis.edges import Edges, joined_edges
 from models.analysis.evidence import scores
 from models.analysis.lexical_pairs import LEXICAL_KINDS
+from tasks.stages.budget import budget_of
 from tasks.stages.candidates import candidate_pairs
 from tasks.stages.lexical_pairing import lexical_threshold, stored_lexical
 from tasks.stages.pairing import stored_pairs
 from tasks.stages.photo_pairs import stored_evidence
+from tasks.stages.pixel_digests import equal_pixels
 from tasks.stages.thresholds import PAIR_KINDS, is_verified, near_threshold, score_threshold
 
 if TYPE_CHECKING:
@@ -36,14 +38,22 @@ def stored_edges(lake: Lake, settings: Settings, space: SpaceRow, vectors: Shard
     Raises:
         ConfigError: a threshold is none of the space's metric.
     """
-    if is_verified(settings, space):
-        return joined_edges(_photo_edges(lake, settings, space, vectors))
+    near = _photo_edges if is_verified(settings, space) else _near_edges
     return joined_edges(
         [
-            _near_edges(lake, settings, space, vectors),
+            *near(lake, settings, space, vectors),
+            *_pixel_edges(lake, settings, space, vectors),
             *_lexical_edges(lake, settings, space, vectors),
         ]
     )
+
+
+def _pixel_edges(
+    lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors
+) -> list[Edges]:
+    if space.modality != "image":
+        return []
+    return [Edges.of_kind("pixels", equal_pixels(lake, vectors, budget_of(settings).pairs), 1.0)]
 
 
 def _lexical_edges(
@@ -63,9 +73,11 @@ def _lexical_edges(
     ]
 
 
-def _near_edges(lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors) -> Edges:
+def _near_edges(
+    lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors
+) -> list[Edges]:
     pairs = stored_pairs(lake, space.key, vectors)
-    return Edges.of_kind(PAIR_KINDS[space.modality], pairs, near_threshold(settings, space))
+    return [Edges.of_kind(PAIR_KINDS[space.modality], pairs, near_threshold(settings, space))]
 
 
 def _photo_edges(

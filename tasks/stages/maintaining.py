@@ -18,9 +18,9 @@ from data.maintenance.migrating import migrate_tables, plan_migration
 from data.maintenance.restoring import restore_tables
 from data.maintenance.vacuuming import carry_out, plan_vacuum
 from data.schemas import SCHEMA_VERSION
+from tasks.stages.content_rows import drop_unused
 from tasks.stages.receipts import StageReceipt
 from tasks.stages.runs import begin_run, finish_run, new_run, writing
-from tasks.stages.wordings import drop_wordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -148,11 +148,11 @@ def _compacted(
         done = compact_space(lake, space.id, rows, run_id, used)
         seconds = time.monotonic() - began
         yield StageReceipt("compact", space.label, bool(done.removed), asdict(done), seconds)
-    if options.drop_unused:
+    for table in ("wordings", "pixels") if options.drop_unused else ():
         began = time.monotonic()
-        dropped = drop_wordings(lake, settings, run_id)
+        dropped = drop_unused(lake, settings, table, run_id)
         seconds = time.monotonic() - began
-        yield StageReceipt("compact", "wordings", bool(dropped), {"dropped": dropped}, seconds)
+        yield StageReceipt("compact", table, bool(dropped), {"dropped": dropped}, seconds)
     began = time.monotonic()
     lost = compact_tables(lake, run_id)
     yield StageReceipt("compact", "tables", bool(lost), lost, time.monotonic() - began)

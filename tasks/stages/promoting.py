@@ -37,6 +37,7 @@ _RESULTS: Final = {
     "graph": "the graph",
     "pairs": "the pairs",
     "lexical": "the lexical pairs",
+    "pixels": "the digests of pixels",
     "duplicates": "the duplicates",
     "clusters": "the clusters",
     "anomalies": "the anomalies",

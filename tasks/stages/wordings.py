@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from data.changes import TableChange, append_rows, change_table
+from data.changes import append_rows
 from data.normal_forms import NORMAL_FORM, text_digest
 from data.schemas import WORDINGS
-from data.workspace import quoted
 from latentlake.errors import BadInputError
 from latentlake.progress import report_progress
 from models.analysis.lexical import WORDING, band_keys, shingles
 from tasks.stages.budget import working_on
-from tasks.stages.contents import ContentReader, refs_of, view_first_places
+from tasks.stages.content_rows import drop_other_rules, pending_payloads
+from tasks.stages.contents import view_first_places
 from tasks.stages.preparing import prepared_contents
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from data.lake import Lake
     from data.workspace import Workspace
     from latentlake.settings import Settings
-    from tasks.stages.contents import ContentRef, Load
+    from tasks.stages.contents import ContentRef
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +64,7 @@ def complete_wordings(lake: Lake, settings: Settings, space: SpaceRow, run_id: s
     Returns:
         How many rows were added; texts that cannot be read just now are left for the next time.
     """
-    other = f"FROM wordings SELECT content_id WHERE rules <> {quoted(RULES)}"
-    _drop(lake, settings, other, run_id)
+    drop_other_rules(lake, settings, "wordings", RULES, run_id)
     with working_on(lake, settings, "wordings") as work:
         work.view_table(lake, "wordings")
         view_first_places(work, lake, settings.space(space.id.name).sources)
@@ -75,15 +74,6 @@ def complete_wordings(lake: Lake, settings: Settings, space: SpaceRow, run_id: s
         )
         rows = _rows(settings, work, f"duplicates {space.label}: wording")
         return append_rows(lake, "wordings", rows, run_id)
-
-
-def drop_wordings(lake: Lake, settings: Settings, run_id: str) -> int:
-    """Remove the rows of contents that no item points to any more; return how many."""
-    unused = (
-        "SELECT content_id FROM wordings "
-        "ANTI JOIN (SELECT content_id FROM items WHERE NOT deleted) USING (content_id)"
-    )
-    return _drop(lake, settings, unused, run_id)
 
 
 class Signer:
@@ -105,18 +95,6 @@ class Signer:
         return made + _signed(part)
 
 
-def _drop(lake: Lake, settings: Settings, gone: str, run_id: str) -> int:
-    """Remove the rows that a query names; return how many."""
-    if not lake.files("wordings"):
-        return 0
-    with working_on(lake, settings, "wordings") as work:
-        work.view_table(lake, "wordings")
-        work.view_table(lake, "items")
-        count = work.count(f"({gone})")
-        change_table(lake, "wordings", work, TableChange(gone=gone), run_id)
-        return count
-
-
 def _signed(texts: list[str]) -> list[Wording]:
     if not texts:
         return []
@@ -134,7 +112,7 @@ def _signed(texts: list[str]) -> list[Wording]:
 
 def _rows(settings: Settings, work: Workspace, stage: str) -> Iterator[pa.Table]:
     total, held, size = work.count("pending"), [], 0
-    contents = prepared_contents(Signer(), settings, _payloads(settings, work), _AT_ONCE)
+    contents = prepared_contents(Signer(), settings, pending_payloads(settings, work), _AT_ONCE)
     for done, (ref, made) in enumerate(contents, 1):
         if isinstance(made, BadInputError):
             logger.warning("%s", made)
@@ -158,9 +136,3 @@ def _row(ref: ContentRef, made: Wording) -> dict[str, Any]:
         "bands": made.bands,
         "shingles": made.shingles,
     }
-
-
-def _payloads(settings: Settings, work: Workspace) -> Iterator[tuple[ContentRef, Load]]:
-    reader = ContentReader(settings)
-    for found in work.stream("FROM pending ORDER BY source, file, position, key"):
-        yield from reader.payloads(list(refs_of(found)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from latentlake.cli.commands.leaks import leaks
 from latentlake.cli.commands.reports import duplicates as list_duplicates
 from latentlake.cli.groups import ListingGroup
 from latentlake.cli.options import (
@@ -32,18 +33,22 @@ _PLAN_OPTIONS: Final = frozenset(
     {"--dry-run", "--threshold", "--keep", "--budget", "--null"}
     | {"--export-keep", "--export-remove", "--link", "--copy"}
 )
+_LEAK_OPTIONS: Final = frozenset({"--between", "--and", "--fail-if-any"})
 _file = click.Path(dir_okay=False, path_type=Path)
 _folder = click.Path(file_okay=False, path_type=Path)
 
 
 class _Duplicates(ListingGroup):
-    """Lists when nothing else is said, and plans when an option of `plan` is."""
+    """Lists when nothing else is said; an option of `plan` or `leaks` alone means that command."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `plan` in front of its options."""
+        """Put `plan` or `leaks` in front of its options."""
         given = {arg.partition("=")[0] for arg in args}
-        if args and args[0].startswith("-") and given & _PLAN_OPTIONS:
-            args = ["plan", *args]
+        if args and args[0].startswith("-"):
+            if given & _PLAN_OPTIONS:
+                args = ["plan", *args]
+            elif given & _LEAK_OPTIONS:
+                args = ["leaks", *args]
         return super().parse_args(ctx, args)
 
 
@@ -54,18 +59,21 @@ class _Duplicates(ListingGroup):
         "latentlake duplicates --space cnn --kind perceptual",
         "latentlake duplicates --space cnn --dry-run --threshold 0.95",
         "latentlake duplicates --space cnn --budget 2GB --export-remove remove.txt",
+        "latentlake duplicates --between train,test --fail-if-any",
         "latentlake duplicates audit",
     ),
 )
 def duplicates() -> None:
     """List items that repeat another one, and which.
 
-    Options without a command are those of 'list', or of 'plan' where one of them is only its own.
+    Options without a command are those of 'list', or of 'plan' or 'leaks' where one of them is
+    only its own.
     Nothing is ever deleted from your sources.
     """
 
 
 duplicates.add_command(list_duplicates, "list")
+duplicates.add_command(leaks, "leaks")
 
 
 @duplicates.command(

@@ -254,5 +254,5 @@ def test_too_many_alike_texts_are_refused_with_a_way_out(
     project.write_notes(notes)
     configure(project, "threshold = 1.0")  # or vectors would have too many pairs before
     monkeypatch.setattr("tasks.stages.budget._MOST_PAIRS", 5)
-    with pytest.raises(ConfigError, match=r"limits\.memory.*duplicates\.lexical = false"):
+    with pytest.raises(ConfigError, match=r"limits\.memory\. duplicates\.lexical = false"):
         derive(project)
