@@ -14,12 +14,12 @@ class DuplicateSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    threshold: float | None = Field(
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | Literal["auto"] | None = Field(
         None,
-        allow_inf_nan=False,
         description="The least score of two near-duplicates. Verified photos: default .45. Else "
         "the similarity in the space's metric: default for cosines .9 (images that are not "
-        "verified), .98 (text, vectors), for other metrics none.",
+        "verified), .98 (text, vectors), for other metrics none. 'auto' is what 'latentlake "
+        "duplicates calibrate' chose for this version of the space.",
     )
     verify: bool = Field(
         default=True,

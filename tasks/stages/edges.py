@@ -10,6 +10,7 @@ from models.analysis.edges import Edges, joined_edges
 from models.analysis.evidence import scores
 from models.analysis.lexical_pairs import LEXICAL_KINDS
 from tasks.stages.budget import budget_of
+from tasks.stages.calibrations import with_calibration
 from tasks.stages.candidates import candidate_pairs
 from tasks.stages.lexical_pairing import lexical_threshold, stored_lexical
 from tasks.stages.pairing import stored_pairs
@@ -38,6 +39,7 @@ def stored_edges(lake: Lake, settings: Settings, space: SpaceRow, vectors: Shard
     Raises:
         ConfigError: a threshold is none of the space's metric.
     """
+    settings = with_calibration(lake, settings, space)
     near = _photo_edges if is_verified(settings, space) else _near_edges
     return joined_edges(
         [

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from models.analysis.agreement import near_pairs, similarities_of, strange_ranks
 from models.analysis.duplicates import Cover, Pairs, greedy_cover
+from tasks.stages.calibrations import with_calibration
 from tasks.stages.deduplicating import ranked_items
 from tasks.stages.thresholds import near_threshold
 
@@ -105,7 +106,9 @@ def decide(lake: Lake, settings: Settings, snapshot: Snapshot, sampled: Sampled)
     but neighbours and twins outside of the sample are not looked at.
     """
     uris = _uris(lake, snapshot, sampled.ids)
-    thresholds = [near_threshold(settings, side) for side in sampled.sides]
+    thresholds = [
+        near_threshold(with_calibration(lake, settings, side), side) for side in sampled.sides
+    ]
     found = [
         _pairs(space, threshold)
         for space, threshold in zip(sampled.spaces, thresholds, strict=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from latentlake.errors import ConfigError
 from tasks.stages.auditing import audit_space, with_audit
+from tasks.stages.calibrations import with_calibration, with_note
 from tasks.stages.clustering import cluster_contents
 from tasks.stages.deduplicating import find_duplicates
 from tasks.stages.flagging import flag_anomalies
@@ -35,8 +36,10 @@ def report_space(
     vectors = space_vectors(lake, settings, space)
     match report:
         case "duplicates":
-            found = find_duplicates(lake, settings, space, vectors, run_id)
-            return with_audit(found, audit_space(lake, settings, space, vectors, run_id))
+            resolved = with_calibration(lake, settings, space)
+            found = find_duplicates(lake, resolved, space, vectors, run_id)
+            found = with_audit(found, audit_space(lake, settings, space, vectors, run_id))
+            return with_note(found, lake, settings, space)
         case "clusters":
             return cluster_contents(lake, settings, space, vectors, run_id)
         case "anomalies":

@@ -35,7 +35,7 @@ def score_threshold(settings: Settings, space: SpaceRow) -> float | None:
     if not is_verified(settings, space):
         return near_threshold(settings, space)
     threshold = settings.space(space.id.name).duplicates.threshold
-    if threshold is None:
+    if threshold is None or threshold == "auto":
         return SCORE_THRESHOLD
     if not 0 < threshold <= 1:
         raise ConfigError(
@@ -48,7 +48,8 @@ def score_threshold(settings: Settings, space: SpaceRow) -> float | None:
 def near_threshold(settings: Settings, space: SpaceRow) -> float | None:
     """Return the least similarity of near-duplicates; None where only equal contents are copies.
 
-    Where photos are verified it is that of pairs which could not be: the default.
+    Where photos are verified it is that of pairs which could not be: the default. "auto" is the
+    default here: `calibrations.with_calibration` makes a number of it before.
 
     Raises:
         ConfigError: no similarity of the space's metric has this value.
@@ -56,7 +57,7 @@ def near_threshold(settings: Settings, space: SpaceRow) -> float | None:
     if is_verified(settings, space):
         return DEFAULT_THRESHOLDS[space.modality]
     threshold, metric = settings.space(space.id.name).duplicates.threshold, Metric(space.id.metric)
-    if threshold is None:
+    if threshold is None or threshold == "auto":
         return DEFAULT_THRESHOLDS[space.modality] if metric is Metric.COSINE else None
     if metric is Metric.COSINE and not 0 < threshold <= 1:
         raise ConfigError(

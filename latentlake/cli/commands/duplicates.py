@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from latentlake.cli.commands.calibrate import calibrate
 from latentlake.cli.commands.leaks import leaks
 from latentlake.cli.commands.reports import duplicates as list_duplicates
 from latentlake.cli.groups import ListingGroup
@@ -61,6 +62,7 @@ class _Duplicates(ListingGroup):
         "latentlake duplicates --space cnn --budget 2GB --export-remove remove.txt",
         "latentlake duplicates --between train,test --fail-if-any",
         "latentlake duplicates audit",
+        "latentlake duplicates calibrate --space cnn",
     ),
 )
 def duplicates() -> None:
@@ -193,6 +195,9 @@ def audit(
         click.echo(f"latentlake: {error}", err=True)
     if any(errors):
         raise click.exceptions.Exit(1)
+
+
+duplicates.add_command(calibrate)
 
 
 def _chosen(spaces: list[SpaceRow], wishes: dict[str, Any]) -> list[SpaceRow]:
