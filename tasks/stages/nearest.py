@@ -39,13 +39,15 @@ if TYPE_CHECKING:
 _HITS: Final = "STRUCT(content_id VARCHAR, similarity FLOAT)[]"
 _SPARE: Final = 8
 """Rows asked for beyond k, of which those are left out that may not be found."""
+# The query is asked for as a column: of a constant DuckDB would try to compute both branches first.
 _MACRO: Final = """
 CREATE OR REPLACE MACRO nearest(in_space, query, k := 10) AS TABLE
 SELECT hit.content_id, hit.similarity FROM (
     SELECT unnest(
-        CASE WHEN typeof(query) = 'VARCHAR' THEN nearest_to_item(in_space, query::VARCHAR, k)
-        ELSE nearest_to_vector(in_space, vector_given(query), k) END
+        CASE WHEN typeof(asked) = 'VARCHAR' THEN nearest_to_item(in_space, asked::VARCHAR, k)
+        ELSE nearest_to_vector(in_space, vector_given(asked), k) END
     ) AS hit
+    FROM (SELECT query AS asked)
 )"""
 
 

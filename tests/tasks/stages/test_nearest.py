@@ -12,6 +12,7 @@ import pytest
 
 from data.catalog import CATALOG_NAME, connect
 from latentlake.cli.reading import explain
+from tasks.stages import nearest
 from tasks.stages.indexing import INDEX_FILE
 from tasks.stages.nearest import add_nearest
 from tests.tasks.conftest import Project, make_project
@@ -127,6 +128,14 @@ def test_the_index_is_asked_and_the_catalog_scans(own: Own, tmp_path: Path) -> N
                 ours.execute(query)
         finally:
             (tmp_path / INDEX_FILE).rename(file)
+
+
+def test_a_vector_costs_no_look_at_the_items(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(nearest._Nearest, "_vectors", lambda *given: asked.append(given))
+    with indexed(own) as connection:
+        assert connection.execute("FROM nearest('own', $1, 3)", [[1.0] * 12]).fetchall()
+    assert asked == []
 
 
 @pytest.mark.parametrize("opened", [connect, None])
