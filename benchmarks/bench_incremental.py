@@ -28,8 +28,8 @@ from data.maintenance.findings import ForgetBuilds
 from data.maintenance.mending import mend
 from models.analysis.graph import GraphOptions, SampledLists
 from models.indexes.results import Neighbours
-from tasks.stages.neighbours import stored_graph
 from tasks.stages.spaces import known_space, space_vectors
+from tasks.stages.stored_graph import stored_graph
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -38,8 +38,8 @@ from data.catalog import current_spaces
 from data.lake import Lake
 from latentlake.settings import Settings, load_settings
 from tasks.stages.indexing import stored_index
-from tasks.stages.neighbours import stored_graph
 from tasks.stages.spaces import space_vectors
+from tasks.stages.stored_graph import stored_graph
 
 K = 10
 QUERIES = 1000

@@ -21,8 +21,8 @@ from data.commits import (
     last_version,
     open_delta,
     retrying_commit,
-    signed,
 )
+from data.row_changes import delete_rows, upsert_rows
 from data.scans import matching_rows
 from data.schemas import SCHEMA_VERSION, TABLES
 from data.space_files import commit_space_file, write_space_file
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from data.table_schema import TableSchema
 
 """A commit in the log of a Delta table."""
+_KNOWN_VERSIONS = 128
 _HIVE = ds.partitioning(pa.schema([("space", pa.string())]), flavor="hive")
 
 
@@ -75,6 +76,7 @@ class Lake:
 
     def __init__(self, root: str) -> None:
         self.store = open_store(root)
+        self._paths: dict[tuple[str, int], list[str]] = {}
 
     @property
     def uri(self) -> str:
@@ -100,11 +102,24 @@ class Lake:
 
     def files(self, name: str, snapshot: Snapshot | None = None) -> list[str]:
         """Return the Parquet files of a table, in a snapshot or as of now."""
-        folder = f"tables/{name}"
-        if snapshot is not None and folder not in snapshot.versions:
+        return self.paths(f"tables/{name}", snapshot)
+
+    def paths(self, folder: str, snapshot: Snapshot | None = None) -> list[str]:
+        """Return the Parquet files of the Delta table in a folder, sorted.
+
+        A version never changes, so its log is read once; the last one is known by its name.
+        """
+        version = snapshot.versions.get(folder) if snapshot else last_version(self.store, folder)
+        if version is None:
             return []
-        table = self.delta(folder, snapshot.versions[folder] if snapshot else None)
-        return file_paths(table) if table else []
+        known = self._paths.get((folder, version))
+        if known is None:
+            table = self.delta(folder, version)
+            known = file_paths(table) if table else []
+            if len(self._paths) >= _KNOWN_VERSIONS:
+                self._paths.clear()
+            self._paths[folder, version] = known
+        return known
 
     def read(
         self,
@@ -154,25 +169,9 @@ class Lake:
         if rows.num_rows == 0:
             return 0
         schema = TABLES[name]
-        match = " AND ".join(f"t.{column} = s.{column}" for column in schema.key)
-        changed = {
-            column: f"s.{column}"
-            for column in schema.columns.names
-            if column not in (*schema.key, *schema.kept)
-        }
-
-        def commit() -> None:
-            table = self._ready(schema)
-            merge = table.merge(
-                rows,
-                predicate=match,
-                source_alias="s",
-                target_alias="t",
-                commit_properties=signed(run_id),
-            )
-            merge.when_matched_update(changed).when_not_matched_insert_all().execute()
-
-        retrying_commit(commit, name, self.uri)
+        retrying_commit(
+            lambda: upsert_rows(self._ready(schema), schema, rows, run_id), name, self.uri
+        )
         return int(rows.num_rows)
 
     def delete(self, name: str, ids: pa.Table, run_id: str) -> None:
@@ -180,20 +179,9 @@ class Lake:
         if ids.num_rows == 0:
             return
         schema = TABLES[name]
-        match = " AND ".join(f"t.{column} = s.{column}" for column in schema.key)
-
-        def commit() -> None:
-            table = self._ready(schema)
-            merge = table.merge(
-                ids,
-                predicate=match,
-                source_alias="s",
-                target_alias="t",
-                commit_properties=signed(run_id),
-            )
-            merge.when_matched_delete().execute()
-
-        retrying_commit(commit, name, self.uri)
+        retrying_commit(
+            lambda: delete_rows(self._ready(schema), schema, ids, run_id), name, self.uri
+        )
 
     def replace_space(
         self, name: str, space: str, rows: pa.Table | Iterator[pa.Table], run_id: str

@@ -28,6 +28,7 @@ class PinnedLake(Lake):
         """
         self.store = lake.store
         self.pinned = snapshot
+        self._paths = {}
 
     def delta(self, folder: str, version: int | None = None) -> Delta | None:
         """Open a Delta table at the snapshot's version, or return None if it had none then."""
@@ -36,3 +37,7 @@ class PinnedLake(Lake):
             if version is None:
                 return None
         return super().delta(folder, version)
+
+    def paths(self, folder: str, snapshot: Snapshot | None = None) -> list[str]:
+        """Return the Parquet files of a table at the snapshot's version, sorted."""
+        return super().paths(folder, snapshot or self.pinned)

@@ -127,6 +127,7 @@ BUILDS = TableSchema(
         ]
     ),
     key=("space", "stage"),
+    is_small=True,
 )
 
 RUNS = TableSchema(

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from deltalake import Schema
 from deltalake.transaction import AddAction, RemoveAction
 
-from data.commits import file_paths, retrying_commit, signed
+from data.commits import retrying_commit, signed
 from data.content import digest_of_ids
 from data.schemas import SHARD_VERSION, embedding_schema
 from data.seals import BLANK_SEAL, is_sealed, seal
@@ -145,7 +145,7 @@ def write_shard(
         [
             pa.array(content_ids, pa.string()),
             pa.FixedSizeListArray.from_arrays(values, type=schema.field("vector").type),
-            pa.array(np.linalg.norm(vectors, axis=1), pa.float32()),
+            pa.array(np.sqrt(np.einsum("ij,ij->i", vectors, vectors)), pa.float32()),
         ],
         schema=schema.with_metadata({_FOOTER: json.dumps(footer, sort_keys=True).encode()}),
     )
@@ -267,10 +267,7 @@ def register_shards(
 
 def shard_paths(lake: Lake, space: SpaceId, snapshot: Snapshot | None = None) -> list[str]:
     """Return the registered shards of a space, in name order."""
-    if snapshot is not None and space.folder not in snapshot.versions:
-        return []
-    table = lake.delta(space.folder, snapshot.versions[space.folder] if snapshot else None)
-    return file_paths(table) if table else []
+    return lake.paths(space.folder, snapshot)
 
 
 def embedded_ids(paths: Iterable[str]) -> pa.ChunkedArray:

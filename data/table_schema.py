@@ -19,6 +19,8 @@ class TableSchema:
         key: the columns that tell rows apart.
         per_space: whether it is partitioned by the column `space`, each space replaced as a whole.
         kept: columns that an update of a known row leaves as they were.
+        is_small: whether it has so few rows that an update writes it anew: a merge of one row takes
+            three times as long.
     """
 
     name: str
@@ -26,3 +28,4 @@ class TableSchema:
     key: tuple[str, ...]
     per_space: bool = False
     kept: tuple[str, ...] = field(default=())
+    is_small: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from data.stores import readable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+_MOST_RUNS: Final = 8
+_LEAST_RUN: Final = 1024
 Mask = npt.NDArray[np.bool_]
 
 
@@ -51,9 +53,24 @@ class ShardVectors:
 
     def rows_of(self, ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
         """Return the row of each of some ids: (len(ids),) int64, -1 for those of no row."""
-        if len(ids) == self.rows and pa.chunked_array([self.content_ids]).equals(_chunked(ids)):
-            return np.arange(self.rows, dtype=np.int64)
-        return self._table.positions(ids)
+        rows, done = np.empty(len(ids), np.int64), 0
+        # What was stored before a batch came is in this order, but for the shards in between.
+        for _ in range(_MOST_RUNS):
+            start = int(self._table.positions(ids[done : done + 1])[0]) if done < len(ids) else -1
+            length = self._run_length(start, ids[done:]) if start >= 0 else 0
+            if length < _LEAST_RUN:
+                break
+            rows[done : done + length] = np.arange(start, start + length)
+            done += length
+        rows[done:] = self._table.positions(ids[done:])
+        return rows
+
+    def _run_length(self, start: int, ids: pa.Array | pa.ChunkedArray) -> int:
+        """Return how many of these ids stand in the rows from one on."""
+        here = self.content_ids[start : start + len(ids)]
+        same = pc.equal(_chunked(here), _chunked(ids[: len(here)]))
+        differs = pc.index(same, value=False).as_py()
+        return len(here) if differs < 0 else int(differs)
 
     def rows_outside(self, ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
         """Return the rows whose ids are not among these: (any,) int64, ascending."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
+from posixpath import splitext
 from typing import Final, Literal
 
 Kind = Literal["images", "text", "vectors"]
@@ -106,9 +107,9 @@ def why_not(name: str, kind: Kind) -> str:
 
 
 def _split(name: str) -> tuple[str, Compression]:
-    path = PurePath(name.lower())
-    path = path.with_suffix(_SHORT[path.suffix]) if path.suffix in _SHORT else path
-    compression = _COMPRESSIONS.get(path.suffix)
+    stem, suffix = splitext(name.lower())
+    stem, suffix = splitext(stem + _SHORT.get(suffix, suffix))
+    compression = _COMPRESSIONS.get(suffix)
     if compression is None:
-        return path.suffix, Compression.NONE
-    return PurePath(path.stem).suffix, compression
+        return suffix, Compression.NONE
+    return splitext(stem)[1], compression

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from models.indexes.row_view import RowView
     from models.types import RowIds, Vectors
 
-_FIRST_QUERIES: Final = 64
 _MATCHES_AT_ONCE: Final = 4_000_000
 _KEYS_AT_ONCE: Final = 1 << 20
 _COMPARED_AT_ONCE: Final = 1 << 14
@@ -169,10 +168,13 @@ class _Search:
     def _searched(self, vectors: Vectors, threshold: float) -> Iterator[tuple[RowIds, int]]:
         """Search in chunks that grow while answers are few: their number is not known beforehand.
 
+        The first is so small that all it could meet is held, and answers are few mostly.
+
         Yields:
             first * rows + second of each match, and how many rows have been searched for.
         """
-        chunk, done, most = _FIRST_QUERIES, 0, 2 * self.limits.pairs
+        chunk = max(1, _MATCHES_AT_ONCE // max(1, self.index.index.most_met))
+        done, most = 0, 2 * self.limits.pairs
         for block, queries in selected(vectors, self.rows, query_rows(vectors.dim)):
             start = 0
             while start < block.size:

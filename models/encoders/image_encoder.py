@@ -138,8 +138,11 @@ def encode_in_slices(engine: Engine, batch: Sequence[Image], rows: int, dim: int
         return np.empty((0, dim), np.float32)
     slices = []
     for start in range(0, len(batch), rows):
-        images = np.zeros((rows, *batch[0].shape), np.uint8)
-        np.stack(batch[start : start + rows], out=images[: len(batch) - start])
+        images = np.stack(batch[start : start + rows])
+        if len(images) < rows:
+            images = np.concatenate(
+                [images, np.zeros((rows - len(images), *images.shape[1:]), np.uint8)]
+            )
         slices.append((images,))
     return np.concatenate(engine.compute(slices))[: len(batch)]
 

@@ -55,6 +55,11 @@ class Layers:
         holds = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer)
         return self.store is not None or isinstance(self.lists, holds)
 
+    def longest(self, count: int) -> int:
+        """Return how many vectors the longest inverted lists hold together."""
+        held = self.lists.invlists
+        return sum(sorted(map(held.list_size, range(self.lists.nlist)))[-count:])
+
     def parameters(self, effort: SearchParameters, selector: Any = None) -> Any:
         """Return an effort as FAISS takes it.
 

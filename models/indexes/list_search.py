@@ -80,7 +80,7 @@ class ListSearch:
     def within(
         self, queries: Matrix, radius: float, most: int
     ) -> tuple[RowIds, RowIds, npt.NDArray[np.float32]]:
-        """Return all matches nearer than a radius: query, row and similarity, in no order.
+        """Return all matches nearer than a radius: query (non-decreasing), row, similarity.
 
         Args:
             queries: (queries, dim) float32, prepared.
@@ -90,20 +90,17 @@ class ListSearch:
         Raises:
             TooManyMatchesError: there are more.
         """
-        faiss, start, total = library(), 0, 0
+        start, total = 0, 0
         found: list[tuple[RowIds, RowIds, npt.NDArray[np.float32]]] = []
         for block in self._blocks(queries):
             for asking, vectors, rows in self._meetings(block):
-                tile = faiss.IndexFlatIP(vectors.shape[1])
-                tile.add(vectors)
                 size = max(1, _SIMILARITIES_AT_ONCE // rows.size)
                 for first in range(0, asking.size, size):
                     some = asking[first : first + size]
-                    limits, similarities, where = tile.range_search(block[some], radius)
-                    counts = np.diff(limits.astype(np.int64))
+                    similarities = block[some] @ vectors.T
+                    query, where = np.nonzero(similarities > radius)
                     if where.size:
-                        query = np.repeat(some + start, counts)
-                        found.append((query, rows[where], similarities))
+                        found.append((some[query] + start, rows[where], similarities[query, where]))
                         total += where.size
                     if total > most:
                         raise TooManyMatchesError(total)
@@ -112,7 +109,8 @@ class ListSearch:
             nothing = np.empty(0, np.int64)
             return nothing, nothing, np.empty(0, np.float32)
         query, row, similarity = (np.concatenate(part) for part in zip(*found, strict=True))
-        return query, row, similarity
+        order = np.argsort(query, kind="stable")
+        return query[order], row[order], similarity[order]
 
     def _blocks(self, queries: Matrix) -> Iterator[Matrix]:
         size = max(1, _PROBES_AT_ONCE // self.nprobe)

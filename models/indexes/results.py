@@ -95,6 +95,13 @@ def from_faiss(distances: Matrix, rows: RowIds, metric: Metric) -> Matrix:
     return np.where(rows == NO_ROW, NO_SIMILARITY, similarities).astype(np.float32, copy=False)
 
 
+def faiss_radius(threshold: float, metric: Metric) -> float:
+    """Return the radius of a threshold: FAISS wants nearer than it, and a threshold is reached."""
+    bound = np.float32(-threshold if metric is Metric.L2 else threshold)
+    towards = np.float32(np.inf if metric is Metric.L2 else -np.inf)
+    return float(np.nextafter(bound, towards))
+
+
 def as_distances(similarities: Matrix, metric: Metric) -> Matrix:
     """Return distances that people know: 1 - cosine, Euclidean, or the negated inner product."""
     match metric:

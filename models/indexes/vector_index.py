@@ -17,16 +17,23 @@ from models.indexes.list_pairs import ListMatches, pairs_in_lists
 from models.indexes.list_search import ListSearch
 from models.indexes.plans import SearchParameters
 from models.indexes.principal import fix_axes, principal_axes
-from models.indexes.results import NO_ROW, Neighbours, RangeMatches, from_faiss, no_neighbours
+from models.indexes.results import (
+    NO_ROW,
+    Neighbours,
+    RangeMatches,
+    faiss_radius,
+    from_faiss,
+    no_neighbours,
+)
 from models.indexes.selectors import flags_of, selector_of
 from models.indexes.streams import prepared
-from models.types import Matrix, Metric, RowIds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from models.indexes.plans import IndexPlan
+    from models.types import Matrix, Metric, RowIds
 
 
 class VectorIndex:
@@ -97,6 +104,12 @@ class VectorIndex:
         """Return how near prepared vectors are to their centroid: (rows,) float32."""
         distances, lists = self._layers.nearest_lists(ready, 1)
         return from_faiss(distances, lists, self.metric)[:, 0]
+
+    @property
+    def most_met(self) -> int:
+        """How many rows a query is compared with at the most."""
+        nprobe = self._effort().nprobe
+        return self.rows if nprobe is None else self._layers.longest(nprobe)
 
     @property
     def is_graph(self) -> bool:
@@ -204,31 +217,24 @@ class VectorIndex:
             nothing = np.empty(0, dtype=np.int64)
             return RangeMatches(nothing, nothing, np.empty(0, dtype=np.float32))
         limit = self.rows * ready.shape[0] if most is None else most
+        radius, effort = faiss_radius(threshold, self.metric), self._effort()
         if self._layers.is_searched_by_lists:
-            nprobe = self._effort().nprobe or 1
-            return self._within(ListSearch(self._layers, nprobe), ready, threshold, limit)
-        limits, distances, rows = self._index.range_search(
-            ready, self._radius(threshold), params=self._layers.parameters(self._effort())
-        )
-        counts = np.diff(limits.astype(np.int64))
-        if rows.size > limit:
-            raise TooManyMatchesError(rows.size)
-        queries_of = np.repeat(np.arange(ready.shape[0], dtype=np.int64), counts)
+            lists = ListSearch(self._layers, effort.nprobe or 1)
+            queries_of, rows, distances = lists.within(ready, radius, limit)
+        else:
+            limits, distances, rows = self._index.range_search(
+                ready, radius, params=self._layers.parameters(effort)
+            )
+            if rows.size > limit:
+                raise TooManyMatchesError(rows.size)
+            queries_of = np.repeat(np.arange(ready.shape[0]), np.diff(limits.astype(np.int64)))
         return RangeMatches(queries_of, rows, from_faiss(distances, rows, self.metric))
 
     def pairs_within(self, threshold: float) -> Iterator[ListMatches] | None:
         """Find all pairs that reach a threshold by the codes; None unless a row probes one list."""
         if self._effort().nprobe != 1 or not self._layers.is_searched_by_lists:
             return None
-        return pairs_in_lists(ListSearch(self._layers, 1), self._radius(threshold))
-
-    def _within(
-        self, lists: ListSearch, ready: Matrix, threshold: float, limit: int
-    ) -> RangeMatches:
-        queries, rows, distances = lists.within(ready, self._radius(threshold), limit)
-        order = np.argsort(queries, kind="stable")
-        rows, distances = rows[order], distances[order]
-        return RangeMatches(queries[order], rows, from_faiss(distances, rows, self.metric))
+        return pairs_in_lists(ListSearch(self._layers, 1), faiss_radius(threshold, self.metric))
 
     def _meets_lists_often(self, ready: Matrix) -> bool:
         """Tell whether so many queries are cheaper list by list."""
@@ -268,12 +274,6 @@ class VectorIndex:
         ):
             if found != expected:
                 raise IndexMismatchError(what, found, expected)
-
-    def _radius(self, threshold: float) -> float:
-        """FAISS wants strictly nearer than the radius; a threshold itself counts as reached."""
-        bound = np.float32(-threshold if self.metric is Metric.L2 else threshold)
-        towards = np.float32(np.inf if self.metric is Metric.L2 else -np.inf)
-        return float(np.nextafter(bound, towards))
 
     def _search(self, ready: Matrix, k: int, parameters: Any) -> Neighbours:
         distances, rows = self._index.search(ready, k, params=parameters)

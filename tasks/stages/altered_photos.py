@@ -23,7 +23,7 @@ from models.types import Metric
 from tasks.stages.altered import first_places, lots_of
 from tasks.stages.contents import ContentReader, item_of
 from tasks.stages.features import one_thread_each
-from tasks.stages.neighbours import stored_lists
+from tasks.stages.stored_graph import stored_lists
 
 if TYPE_CHECKING:
     import numpy.typing as npt

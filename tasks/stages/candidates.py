@@ -11,8 +11,8 @@ from models.analysis.duplicates import Pairs
 from models.analysis.evidence import backgrounds, excess
 from models.analysis.pairs import joined
 from models.indexes.results import NO_ROW
-from tasks.stages.neighbours import stored_lists
 from tasks.stages.pairing import stored_pairs
+from tasks.stages.stored_graph import stored_lists
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow

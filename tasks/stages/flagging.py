@@ -7,6 +7,7 @@ from scores; that is a sort. What costs is scoring, and only new contents are sc
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -23,12 +24,12 @@ from models.analysis.detectors import (
     NeighbourDistance,
     mean_distances,
 )
-from models.indexes.results import NO_ROW
+from models.indexes.results import NO_ROW, Neighbours
 from models.types import Metric
 from tasks.stages.budget import budget_of
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed
 from tasks.stages.needs import anomalies_need
-from tasks.stages.neighbours import stored_lists
+from tasks.stages.stored_graph import stored_lists
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
     from models.analysis.detectors import Scores
+    from models.types import RowIds
     from tasks.stages.receipts import StageReceipt
 
 MOST_CHANGES: Final = 0.1
@@ -70,6 +72,17 @@ class _Scored:
     fit: MahalanobisFit | None = None
 
 
+class _Lists:
+    """The space's graph, to be walked over again: held where it is one row group, else read."""
+
+    def __init__(self, lake: Lake, space: SpaceRow, vectors: ShardVectors) -> None:
+        self._read = partial(stored_lists, lake, space, vectors)
+        self._held = list(self._read()) if vectors.rows <= GROUP_ROWS else None
+
+    def __iter__(self) -> Iterator[tuple[RowIds, Neighbours]]:
+        return self._read() if self._held is None else iter(self._held)
+
+
 def flag_anomalies(
     lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors, run_id: str
 ) -> StageReceipt:
@@ -81,7 +94,8 @@ def flag_anomalies(
     def work(last: Details | None) -> Built:
         needed = anomalies_need(vectors, settings.space(space.id.name).neighbours)
         budget_of(settings).require(f"anomalies of space '{space.label}'", needed)
-        near_scores = mean_distances(stored_lists(lake, space, vectors), vectors.rows, metric)
+        lists = _Lists(lake, space, vectors)
+        near_scores = mean_distances(lists, vectors.rows, metric)
         scored = _carried(lake, space, vectors, last)
         if isinstance(scored, str):
             fit = MahalanobisFit.of(vectors, metric)
@@ -93,7 +107,7 @@ def flag_anomalies(
                 NeighbourDistance().name: _rounded(near_scores),
                 Mahalanobis().name: scored.scores,
             },
-            stored_lists(lake, space, vectors),
+            lists,
         )
         release_unused()
         if scored.fit is not None:

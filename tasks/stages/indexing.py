@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 INDEX_FILE = "index.faiss"
 CONTENTS_FILE = "contents.parquet"
+_HELD_BYTES = 64 * 2**20
 _FIRST = "trained: the first of these settings"
 _REVISION = 3
 """Raise it when the same vectors should get another index."""
@@ -202,9 +203,24 @@ def stored_index_bytes(lake: Lake, space: SpaceRow) -> int:
     return int(json.loads(build["details"])["size_bytes"]) if build else 0
 
 
+_held: dict[tuple[str, str], tuple[VectorIndex, pa.Array]] = {}
+"""The last small index that was written: the stages that follow need not load it."""
+
+
+def _held_index(lake: Lake, space: SpaceRow) -> tuple[VectorIndex, pa.Array] | None:
+    build = last_build(lake, "index", space) if _held else None
+    return _held.get((lake.uri, json.loads(build["details"])["path"])) if build else None
+
+
+def _hold(lake: Lake, path: str, version: _Version, size_bytes: int) -> None:
+    _held.clear()
+    if size_bytes <= _HELD_BYTES:
+        _held[lake.uri, path] = (version.built.index, version.contents)
+
+
 def index_over(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> RowView | None:
     """Return the space's index in the row order of these vectors, if it holds them all."""
-    stored = stored_index(lake, space)
+    stored = _held_index(lake, space) or stored_index(lake, space)
     if stored is None:
         return None
     view = RowView(stored[0], vectors.rows_of(stored[1]))
@@ -235,6 +251,7 @@ def _stored(
             details["size_bytes"] = temporary.stat().st_size
         content = json.dumps(details, indent=1).encode()
         lake.store.write(f"{path}/index.json", content, "index details")
+        _hold(lake, path, version, details["size_bytes"])
     note = (
         f"{built.plan.factory}, recall@{built.recall.k} {built.recall.mean:.3f} "
         f"[{built.recall.low:.3f}, {built.recall.high:.3f}]"

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.result_schemas import LEXICAL_PAIRS
-from data.space_files import numbered_ids, read_numbered
+from data.space_files import numbered_ids
 from models.analysis.duplicates import Pairs
 from models.analysis.lexical_pairs import LEXICAL_KINDS, LexicalPairs, joined_lexical
 from models.indexes.results import NO_ROW
@@ -21,6 +21,7 @@ from tasks.stages.budget import budget_of
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed, is_built
 from tasks.stages.lexical_comparing import TextComparison
 from tasks.stages.needs import wordings_need
+from tasks.stages.pairing import read_pairs
 from tasks.stages.wordings import RULES, complete_wordings
 
 if TYPE_CHECKING:
@@ -82,8 +83,7 @@ def pair_texts(
 def stored_lexical(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> LexicalPairs:
     """Return the stored pairs of contents that are both in use, in no order."""
     parts = []
-    for batch in read_numbered(lake, "lexical_pairs", space.key, "first", "second"):
-        first, second = (_numbers(batch[column], vectors) for column in ("first", "second"))
+    for first, second, batch in read_pairs(lake, "lexical_pairs", space.key, vectors):
         alive = (first != NO_ROW) & (second != NO_ROW)
         low, high = np.minimum(first, second)[alive], np.maximum(first, second)[alive]
         kinds = pc.index_in(batch["kind"], value_set=pa.array(LEXICAL_KINDS)).to_numpy()
@@ -111,8 +111,3 @@ def _store(
     lake.replace_space("lexical_pairs", space.key, rows, run_id)
     texts = pa.table({"content_id": ids.take(pa.array(covered))})
     lake.replace_space("lexical_paired", space.key, texts, run_id)
-
-
-def _numbers(column: pa.DictionaryArray, vectors: ShardVectors) -> RowIds:
-    rows: RowIds = vectors.rows_of(column.dictionary)[column.indices.to_numpy()]
-    return rows

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from data.allocators import release_unused
-from data.space_files import GROUP_ROWS, numbered_lists, offsets_of, read_numbered
-from latentlake.errors import LakeError, SpaceMismatchError
+from data.space_files import GROUP_ROWS, numbered_lists, offsets_of
 from models.analysis.graph import (
     GraphOptions,
     NeighbourGraph,
@@ -30,18 +27,16 @@ from tasks.stages.builds import (
     Built,
     Details,
     build_if_changed,
-    last_build,
     progress_of,
 )
 from tasks.stages.checkpoints import forget_checkpoints, resumed_links
 from tasks.stages.indexing import index_over, stored_index_bytes
 from tasks.stages.needs import graph_need
 from tasks.stages.spaces import require_space, space_vectors
+from tasks.stages.stored_graph import hold_graph, read_lists
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    import numpy.typing as npt
 
     from data.catalog import SpaceRow
     from data.lake import Lake
@@ -49,7 +44,6 @@ if TYPE_CHECKING:
     from latentlake.settings import Settings
     from models.indexes.recall import RecallEstimate
     from models.indexes.row_view import RowView
-    from models.types import RowIds
     from tasks.stages.receipts import StageReceipt
 
 
@@ -72,6 +66,7 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
         elif made.graph is not None:
             lists = Neighbours(made.graph.rows, made.graph.similarities)
             lake.replace_space("neighbours", space.key, _parts(vectors, [(0, lists)]), run_id)
+            hold_graph(lake, space, vectors, lists)
         exact = made.measured is None
         details = {"k": k, "exact": exact, "update": made.update, "measured": made.measured}
         note = "exact" if made.measured is None else f"recall@{k} {made.measured['mean']:.3f}"
@@ -181,56 +176,11 @@ def _measurement(recall: RecallEstimate, rows: int) -> dict[str, Any]:
     return asdict(recall) | {"rows": rows, "changes_since": 0}
 
 
-def stored_lists(
-    lake: Lake, space: SpaceRow, vectors: ShardVectors
-) -> Iterator[tuple[RowIds, Neighbours]]:
-    """Read the space's graph back, part by part.
-
-    Yields:
-        Rows of these vectors, and their lists.
-
-    Raises:
-        SpaceMismatchError: the graph is that of another model's vectors.
-        LakeError: the graph is missing, or of other contents.
-    """
-    here = (pc.field("space") == space.key) & (pc.field("stage") == "graph")
-    for built in lake.read("builds", where=here, columns=["fingerprint"])["fingerprint"]:
-        if built.as_py() != space.id.fingerprint:
-            raise SpaceMismatchError(
-                space.id.name, built.as_py(), space.id.fingerprint, "the neighbour graph"
-            )
-    build = last_build(lake, "graph", space)
-    found = iter(
-        _read_lists(lake, space, vectors, json.loads(build["details"])["k"]) if build else ()
-    )
-    listed = 0
-    for rows, lists, torn in found:
-        if (rows == NO_ROW).any() or torn.any():
-            break
-        listed += rows.size
-        yield rows, lists
-    if listed != vectors.rows:
-        raise LakeError(
-            f"space '{space.label}': the neighbour graph is not of these vectors. "
-            "'latentlake graph' renews it."
-        )
-
-
-def stored_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> NeighbourGraph:
-    """Read the space's graph back whole, in the row order of its vectors: see `stored_lists`."""
-    parts = list(stored_lists(lake, space, vectors))
-    width = max((lists.rows.shape[1] for _, lists in parts), default=0)
-    found = no_neighbours(vectors.rows, width)
-    for rows, lists in parts:
-        found.rows[rows], found.similarities[rows] = lists.rows, lists.similarities
-    return NeighbourGraph(found.rows, found.similarities, Metric(space.id.metric), None)
-
-
 def _old_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int) -> OldGraph:
     """Read the stored lists in the row order of these vectors."""
     found = no_neighbours(vectors.rows, k)
     has_list, torn, gone = np.zeros(vectors.rows, np.bool_), np.zeros(vectors.rows, np.bool_), 0
-    for of, lists, broken in _read_lists(lake, space, vectors, k):
+    for of, lists, broken in read_lists(lake, space, vectors, k):
         alive = of != NO_ROW
         rows = of[alive]
         found.rows[rows], found.similarities[rows] = lists.rows[alive], lists.similarities[alive]
@@ -244,33 +194,6 @@ def _old_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int) -> Ol
         np.flatnonzero(torn).astype(np.int64),
         gone,
     )
-
-
-def _read_lists(
-    lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int
-) -> Iterator[tuple[RowIds, Neighbours, npt.NDArray[np.bool_]]]:
-    """Yield rows (-1 for those that are gone), their lists, and which have lost a neighbour."""
-    start, ids, row_of = 0, pa.nulls(0), np.empty(0, np.int64)
-    for batch in read_numbered(lake, "neighbours", space.key, "neighbours"):
-        numbered = batch["neighbours"].flatten()
-        if not numbered.dictionary.equals(ids):
-            ids = numbered.dictionary
-            row_of = vectors.rows_of(ids)
-            release_unused()
-        of = _rows_from(vectors, start, batch["content_id"])
-        start += of.size
-        present = np.arange(k) < np.asarray(pc.list_value_length(batch["neighbours"]))[:, None]
-        lists = no_neighbours(of.size, k)
-        lists.rows[present] = row_of[numbered.indices.to_numpy()]
-        lists.similarities[present] = batch["similarities"].flatten().to_numpy()
-        yield of, lists, (present & (lists.rows == NO_ROW)).any(axis=1)
-
-
-def _rows_from(vectors: ShardVectors, start: int, ids: pa.Array) -> RowIds:
-    """Return the rows of ids that are likely to be consecutive ones."""
-    if vectors.content_ids.slice(start, len(ids)).equals(ids):
-        return np.arange(start, start + len(ids), dtype=np.int64)
-    return vectors.rows_of(ids)
 
 
 def _parts(vectors: ShardVectors, blocks: Iterable[tuple[int, Neighbours]]) -> Iterator[pa.Table]:

@@ -28,6 +28,8 @@ from tasks.stages.indexing import index_over, stored_index_bytes
 from tasks.stages.needs import pairs_need
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
@@ -96,8 +98,7 @@ def _found(
 def stored_pairs(lake: Lake, name: str, vectors: ShardVectors) -> Pairs:
     """Return the stored pairs of contents that are both in use, in no order."""
     parts = [_no_pairs()]
-    for batch in read_numbered(lake, "pairs", name, "first", "second"):
-        first, second = (rows_of_ids(batch[column], vectors) for column in ("first", "second"))
+    for first, second, batch in read_pairs(lake, "pairs", name, vectors):
         alive = (first != NO_ROW) & (second != NO_ROW)
         low, high = np.minimum(first, second)[alive], np.maximum(first, second)[alive]
         parts.append(Pairs(low, high, batch["similarity"].to_numpy()[alive]))
@@ -108,11 +109,23 @@ def stored_pairs(lake: Lake, name: str, vectors: ShardVectors) -> Pairs:
     )
 
 
-def rows_of_ids(column: pa.DictionaryArray, vectors: ShardVectors) -> RowIds:
-    """Return the row of each id of a numbered column, -1 for those of no row."""
-    row_of = vectors.rows_of(column.dictionary)
-    rows: RowIds = row_of[column.indices.to_numpy()]
-    return rows
+def read_pairs(
+    lake: Lake, table: str, name: str, vectors: ShardVectors
+) -> Iterator[tuple[RowIds, RowIds, pa.RecordBatch]]:
+    """Read a table of pairs of contents.
+
+    Yields:
+        The rows of the first and of the second contents, -1 for those of no row, and all columns.
+    """
+    columns = ("first", "second")
+    known: dict[str, tuple[pa.Array, RowIds]] = {}  # batches of a row group share their ids
+    for batch in read_numbered(lake, table, name, *columns):
+        for column in columns:
+            ids = batch[column].dictionary
+            if column not in known or not known[column][0].equals(ids):
+                known[column] = (ids, vectors.rows_of(ids))
+        first, second = (known[one][1][batch[one].indices.to_numpy()] for one in columns)
+        yield first, second, batch
 
 
 def _rows(vectors: ShardVectors, pairs: Pairs) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.result_schemas import VERIFIED_PAIRS
-from data.space_files import numbered_ids, read_numbered
+from data.space_files import numbered_ids
 from latentlake.progress import report_progress
 from models.analysis.local_features import gradient_correlation, shared_inliers
 from models.indexes.results import NO_ROW
@@ -20,7 +20,7 @@ from tasks.stages.budget import working_on
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed, last_build
 from tasks.stages.candidates import candidate_pairs
 from tasks.stages.features import describe_photos, one_thread_each
-from tasks.stages.pairing import rows_of_ids
+from tasks.stages.pairing import read_pairs
 from tasks.stages.thresholds import is_verified
 
 if TYPE_CHECKING:
@@ -131,8 +131,7 @@ def stored_evidence(lake: Lake, space: SpaceRow, vectors: ShardVectors, pairs: P
     """
     found = Seen.nothing(pairs.count)
     keys = pairs.first * vectors.rows + pairs.second
-    for batch in read_numbered(lake, VERIFIED_PAIRS.name, space.key, "first", "second"):
-        first, second = (rows_of_ids(batch[name], vectors) for name in ("first", "second"))
+    for first, second, batch in read_pairs(lake, VERIFIED_PAIRS.name, space.key, vectors):
         stored = np.minimum(first, second) * vectors.rows + np.maximum(first, second)
         at = np.minimum(np.searchsorted(keys, stored), max(0, keys.size - 1))
         here = (first != NO_ROW) & (second != NO_ROW)

@@ -32,9 +32,9 @@ from tasks.stages.budget import working_on
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed, is_built, last_build
 from tasks.stages.content_rows import drop_other_rules, pending_payloads
 from tasks.stages.contents import view_first_places
-from tasks.stages.neighbours import stored_lists
 from tasks.stages.pairing import stored_pairs
 from tasks.stages.preparing import prepared_contents
+from tasks.stages.stored_graph import stored_lists
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

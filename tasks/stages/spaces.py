@@ -212,9 +212,8 @@ def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVecto
     """
     sources = () if space.is_vocabulary else settings.space(space.id.name).sources
     contents = "tables/vocabulary" if space.is_vocabulary else "tables/items"
-    tables = [lake.delta(folder) for folder in (contents, space.id.folder)]
-    states = [(table.metadata().id, table.version()) if table else None for table in tables]
-    key = (lake.uri, space.id, sources, *states)
+    files = (tuple(lake.paths(folder)) for folder in (contents, space.id.folder))
+    key = (lake.uri, space.id, sources, *files)
     vectors = _opened.get(key)
     if vectors is None:
         active = _contents_of(lake, space, sources)

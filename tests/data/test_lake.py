@@ -56,6 +56,16 @@ def test_upsert_keeps_one_row_a_key_and_the_first_run(tmp_path: Path) -> None:
     assert rows["b"]["first_run"] == "r"
 
 
+def counted(table: str, values: dict[str, int]) -> pa.Table:
+    if table == "items":
+        return table_of(table, (item(key, size_bytes=n) for key, n in values.items()))
+    stages = ({"space": "s", "stage": key, "rows": n} for key, n in values.items())
+    return table_of(table, stages)
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"), [("items", "item_id", "size_bytes"), ("builds", "stage", "rows")]
+)
 @settings(derandomize=True, deadline=None, max_examples=15)
 @given(
     steps=st.lists(
@@ -67,19 +77,23 @@ def test_upsert_keeps_one_row_a_key_and_the_first_run(tmp_path: Path) -> None:
     )
 )
 def test_any_order_of_commits_gives_what_a_dictionary_gives(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, dict[str, int]]]
+    tmp_path_factory: pytest.TempPathFactory,
+    table: str,
+    key: str,
+    value: str,
+    steps: list[tuple[str, dict[str, int]]],
 ) -> None:
     lake = Lake(str(tmp_path_factory.mktemp("lake")))
     expected: dict[str, int] = {}
     for action, values in steps:
+        rows = counted(table, values)
         if action == "upsert":
             expected |= values
-            rows = table_of("items", (item(key, size_bytes=size) for key, size in values.items()))
-            lake.upsert("items", rows, "run")
+            lake.upsert(table, rows, "run")
         else:
-            expected = {key: size for key, size in expected.items() if key not in values}
-            lake.delete("items", pa.table({"item_id": pa.array(list(values), pa.string())}), "run")
-    found = {row["item_id"]: row["size_bytes"] for row in lake.read("items").to_pylist()}
+            expected = {name: n for name, n in expected.items() if name not in values}
+            lake.delete(table, rows.select(TABLES[table].key), "run")
+    found = {row[key]: row[value] for row in lake.read(table).to_pylist()}
     assert found == expected
 
 

@@ -24,7 +24,7 @@ from data.shards import (
     shard_paths,
     write_shard,
 )
-from data.vectors import open_vectors
+from data.vectors import ShardVectors, open_vectors
 from latentlake.errors import ShardError
 
 SPACE = SpaceId("cnn", "f00d", 4, "cosine")
@@ -155,3 +155,32 @@ def test_streamed_vectors_are_the_first_of_each_active_content(
     np.testing.assert_array_equal(
         found.take(asked), np.array([expected[c] for c in asked], np.float32).reshape(-1, 4)
     )
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(
+    parts=st.lists(
+        st.tuples(
+            st.integers(0, 9_000),
+            st.integers(0, 4_000),
+            st.sampled_from(["as stored", "reversed", "gone"]),
+        ),
+        max_size=6,
+    ),
+    chunked=st.booleans(),
+)
+def test_rows_of_ids_in_stored_and_other_orders(
+    parts: list[tuple[int, int, str]], chunked: bool
+) -> None:
+    stored = [digest_of_ids([str(number)]) for number in range(10_000)]
+    row_of = {one: row for row, one in enumerate(stored)}
+    ids: list[str] = []
+    for start, length, order in parts:
+        part = stored[start : start + length]
+        ids += part[::-1] if order == "reversed" else part
+        ids += ["gone"] if order == "gone" else []
+    used = np.ones(len(stored), np.bool_)
+    held = ShardVectors((), pa.array(stored), 4, used, (len(stored),))
+    asked = pa.array(ids, pa.string())
+    found = held.rows_of(pa.chunked_array([asked]) if chunked else asked)
+    assert found.tolist() == [row_of.get(one, -1) for one in ids]

@@ -14,9 +14,10 @@ from models.analysis.graph import GraphOptions
 from tasks.parameters import ALL_REPORTS
 from tasks.stages.builds import last_build
 from tasks.stages.indexing import index_space, stored_index
-from tasks.stages.neighbours import link_neighbours, stored_graph
+from tasks.stages.neighbours import link_neighbours
 from tasks.stages.reporting import report_space
 from tasks.stages.spaces import known_space, space_vectors
+from tasks.stages.stored_graph import stored_graph
 
 if TYPE_CHECKING:
     from tests.tasks.conftest import Project

@@ -13,9 +13,9 @@ from data.catalog import connect
 from latentlake.errors import ConfigError, SpaceMismatchError
 from tasks.stages.builds import last_build
 from tasks.stages.indexing import index_space, stored_index
-from tasks.stages.neighbours import stored_graph
 from tasks.stages.reporting import report_space
 from tasks.stages.spaces import known_space, space_vectors
+from tasks.stages.stored_graph import stored_graph
 
 if TYPE_CHECKING:
     from models.types import Matrix
