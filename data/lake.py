@@ -31,7 +31,7 @@ from data.versions import ready_table, require_version
 from latentlake.errors import ConfigError, LakeError, LakeNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from deltalake import DeltaTable as Delta
@@ -112,14 +112,10 @@ class Lake:
         version = snapshot.versions.get(folder) if snapshot else last_version(self.store, folder)
         if version is None:
             return []
-        known = self._paths.get((folder, version))
-        if known is None:
-            table = self.delta(folder, version)
-            known = file_paths(table) if table else []
-            if len(self._paths) >= _KNOWN_VERSIONS:
-                self._paths.clear()
-            self._paths[folder, version] = known
-        return known
+        if (folder, version) in self._paths:
+            return self._paths[folder, version]
+        table = self.delta(folder, version)
+        return self._know(folder, table) if table else []
 
     def read(
         self,
@@ -169,9 +165,7 @@ class Lake:
         if rows.num_rows == 0:
             return 0
         schema = TABLES[name]
-        retrying_commit(
-            lambda: upsert_rows(self._ready(schema), schema, rows, run_id), name, self.uri
-        )
+        self._commit(schema, lambda table: upsert_rows(table, schema, rows, run_id))
         return int(rows.num_rows)
 
     def delete(self, name: str, ids: pa.Table, run_id: str) -> None:
@@ -179,9 +173,7 @@ class Lake:
         if ids.num_rows == 0:
             return
         schema = TABLES[name]
-        retrying_commit(
-            lambda: delete_rows(self._ready(schema), schema, ids, run_id), name, self.uri
-        )
+        self._commit(schema, lambda table: delete_rows(table, schema, ids, run_id))
 
     def replace_space(
         self, name: str, space: str, rows: pa.Table | Iterator[pa.Table], run_id: str
@@ -193,15 +185,25 @@ class Lake:
         """
         schema = TABLES[name]
         added = write_space_file(self.store, schema, space, rows, run_id)
-        retrying_commit(
-            lambda: commit_space_file(self._ready(schema), schema, space, added, run_id),
-            name,
-            self.uri,
-        )
+        self._commit(schema, lambda table: commit_space_file(table, schema, space, added, run_id))
 
-    def _ready(self, schema: TableSchema) -> Delta:
-        partitions = ["space"] if schema.per_space else None
-        return ready_table(self.store, f"tables/{schema.name}", schema.columns, partitions)
+    def _commit(self, schema: TableSchema, change: Callable[[Delta], None]) -> None:
+        """Open a table and commit to it, anew where another came first; learn its new files."""
+        folder, partitions = f"tables/{schema.name}", ["space"] if schema.per_space else None
+
+        def commit() -> None:
+            table = ready_table(self.store, folder, schema.columns, partitions)
+            change(table)
+            table.update_incremental()
+            self._know(folder, table)
+
+        retrying_commit(commit, schema.name, self.uri)
+
+    def _know(self, folder: str, table: Delta) -> list[str]:
+        if len(self._paths) >= _KNOWN_VERSIONS:
+            self._paths.clear()
+        paths = self._paths[folder, table.version()] = file_paths(table)
+        return paths
 
     # Snapshots -----------------------------------------------------------------------------------
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from deltalake import DeltaTable, Schema
+from deltalake.exceptions import TableNotFoundError
 
+from data.commits import open_delta
 from data.schemas import SCHEMA_VERSION
 from latentlake.errors import SchemaVersionError
 
@@ -29,7 +32,10 @@ def ready_table(
         SchemaVersionError: the table has another layout than this code's.
         WriterLostError: this process is no longer the store's writer.
     """
-    table = DeltaTable.create(
+    table = None
+    with suppress(TableNotFoundError):  # a log without a commit: its maker has died
+        table = open_delta(store, folder)
+    table = table or DeltaTable.create(
         store.address(folder),
         schema=Schema.from_arrow(columns),
         mode="ignore",

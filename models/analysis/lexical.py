@@ -110,6 +110,13 @@ def band_keys(of: Shingles) -> BandKeys:
     return (keys >> np.uint64(32)).astype(np.uint32)
 
 
+def _may_equal(keys: npt.NDArray[Any], some: npt.NDArray[Any]) -> Mask:
+    """Mark the keys that are among some, and few others: by 16 bits, in one pass."""
+    wanted = np.zeros(1 << 16, np.bool_)
+    wanted[some & some.dtype.type(0xFFFF)] = True
+    return wanted[keys & keys.dtype.type(0xFFFF)]
+
+
 def equal_pairs(keys: npt.NDArray[Any], fresh: Mask, most: int) -> tuple[RowIds, RowIds]:
     """Return all pairs of rows with equal keys of which one is fresh, in no order.
 
@@ -126,7 +133,7 @@ def equal_pairs(keys: npt.NDArray[Any], fresh: Mask, most: int) -> tuple[RowIds,
     """
     rows = np.arange(len(keys))
     if not fresh.all():
-        rows = rows[np.isin(keys, np.unique(keys[fresh]))]
+        rows = rows[_may_equal(keys, keys[fresh])]
     # Of equal keys the fresh ones go last: each makes a pair with all in front of it.
     order = rows[np.lexsort((fresh[rows], keys[rows]))]
     new = np.ones(len(order), np.bool_)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+
 from data.changes import TableChange, change_table
 from data.workspace import quoted
 from tasks.stages.budget import working_on
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 def drop_other_rules(lake: Lake, settings: Settings, table: str, rules: str, run_id: str) -> None:
     """Remove the rows that were made by other rules: they are made anew."""
+    if lake.read(table, where=pc.field("rules") != rules, columns=["rules"]).num_rows == 0:
+        return
     gone = f"FROM {table} SELECT content_id WHERE rules <> {quoted(rules)}"
     _drop(lake, settings, table, gone, run_id)
 
