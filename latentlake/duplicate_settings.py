@@ -16,7 +16,7 @@ class DuplicateSettings(BaseModel):
 
     threshold: Annotated[float, Field(allow_inf_nan=False)] | Literal["auto"] | None = Field(
         None,
-        description="The least score of two near-duplicates. Verified photos: default .45. Else "
+        description="The least score of two near-duplicates. Verified photos: default .48. Else "
         "the similarity in the space's metric: default for cosines .9 (images that are not "
         "verified), .98 (text, vectors), for other metrics none. 'auto' is what 'latentlake "
         "duplicates calibrate' chose for this version of the space.",

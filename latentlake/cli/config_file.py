@@ -52,7 +52,7 @@ _SPACE_HINTS = """\
 # neighbours = 15            # of each content in the neighbour graph
 # clusters = "auto"          # or a number
 # target_recall = 0.95       # recall@10 that the search index is tuned for
-# duplicates = { threshold = 0.95 }   # least cosine of near texts, default .98; photos: score, .45
+# duplicates = { threshold = 0.95 }   # least cosine of near texts, default .98; photos: score, .48
 """
 
 _RUN = """\

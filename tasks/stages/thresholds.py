@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 DEFAULT_THRESHOLDS: Final = {"image": 0.9, "text": 0.98, "vector": 0.98}
 """Least cosines. Removals of real photos and abstracts are nearly all true from there on; see
 docs/decisions/0003."""
-SCORE_THRESHOLD: Final = 0.45
+SCORE_THRESHOLD: Final = 0.48
 """The least score of verified photos; see docs/decisions/0019."""
 PAIR_KINDS: Final = {"image": "perceptual", "text": "semantic", "vector": "near"}
 """What a pair of near vectors is called, by the space's modality."""
