@@ -194,14 +194,14 @@ def test_a_commit_under_way_when_the_lease_was_lost_does_not_happen(
 
     def overtaken(run_id: str) -> CommitProperties:
         """The table is open and the lease was looked at; now somebody else takes over and ends."""
-        monkeypatch.setattr("data.lake.signed", signed)
+        monkeypatch.setattr("data.row_changes.signed", signed)
         run_elsewhere(root, 1, "--locked", "--runs")
         return signed(run_id)
 
     def run() -> None:
         with writing(lake, "run"):
             add_item(lake, "before")
-            monkeypatch.setattr("data.lake.signed", overtaken)
+            monkeypatch.setattr("data.row_changes.signed", overtaken)
             add_item(lake, "late")
 
     with pytest.raises(WriterLostError, match="another writer has taken over"):
