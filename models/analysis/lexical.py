@@ -114,7 +114,8 @@ def _may_equal(keys: npt.NDArray[Any], some: npt.NDArray[Any]) -> Mask:
     """Mark the keys that are among some, and few others: by 16 bits, in one pass."""
     wanted = np.zeros(1 << 16, np.bool_)
     wanted[some & some.dtype.type(0xFFFF)] = True
-    return wanted[keys & keys.dtype.type(0xFFFF)]
+    found: Mask = wanted[keys & keys.dtype.type(0xFFFF)]
+    return found
 
 
 def equal_pairs(keys: npt.NDArray[Any], fresh: Mask, most: int) -> tuple[RowIds, RowIds]:
