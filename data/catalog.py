@@ -176,8 +176,10 @@ def write_catalog(lake: Lake, snapshot: Snapshot) -> str:
             place = _text(str(temporary))
             connection.execute(f"ATTACH {place} AS built (STORAGE_VERSION '{_STORAGE_VERSION}')")
             connection.execute("USE built")
+            connection.execute("BEGIN")  # one commit, not one a view
             for statement in statements(lake, snapshot):
                 connection.execute(statement)
+            connection.execute("COMMIT")
             connection.execute("USE memory")
             connection.execute("DETACH built")
         temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)

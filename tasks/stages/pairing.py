@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -67,6 +67,9 @@ def pair_contents(
             old = stored_pairs(lake, name, vectors)
         found = joined(old, _found(lake, budget, space, vectors, threshold, fresh))
         lake.replace_space("pairs", name, _rows(vectors, found), run_id)
+        _held.clear()
+        if found.count <= _HELD_PAIRS:
+            _held[_state(lake, name, vectors)] = found
         lake.replace_space("paired", name, _covered(vectors), run_id)
         details = {"threshold": threshold, "searched": int(fresh.size)}
         return Built({"pairs": found.count}, details)
@@ -95,8 +98,20 @@ def _found(
     return find_pairs(vectors, index, threshold, rows, progress, limits)
 
 
+_HELD_PAIRS: Final = 1_000_000
+_held: dict[Any, Pairs] = {}
+"""The last pairs that were stored, if they are few: the report that follows need not read them."""
+
+
+def _state(lake: Lake, name: str, vectors: ShardVectors) -> Any:
+    return lake.uri, name, vectors.digest, *lake.files("pairs")
+
+
 def stored_pairs(lake: Lake, name: str, vectors: ShardVectors) -> Pairs:
     """Return the stored pairs of contents that are both in use, in no order."""
+    held = _held.get(_state(lake, name, vectors))
+    if held is not None:
+        return held
     parts = [_no_pairs()]
     for first, second, batch in read_pairs(lake, "pairs", name, vectors):
         alive = (first != NO_ROW) & (second != NO_ROW)
