@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from data.table_schema import TableSchema
 
-"""A commit in the log of a Delta table."""
 _KNOWN_VERSIONS = 128
 _HIVE = ds.partitioning(pa.schema([("space", pa.string())]), flavor="hive")
 

@@ -34,6 +34,7 @@ from tasks.stages.builds import (
     last_build,
     progress_of,
 )
+from tasks.stages.held import Held
 from tasks.stages.index_drift import drift_after, layout_in
 from tasks.stages.index_wish import index_wish
 from tasks.stages.needs import index_need
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 
 INDEX_FILE = "index.faiss"
 CONTENTS_FILE = "contents.parquet"
-_HELD_BYTES = 64 * 2**20
 _FIRST = "trained: the first of these settings"
 _REVISION = 3
 """Raise it when the same vectors should get another index."""
@@ -203,19 +203,12 @@ def stored_index_bytes(lake: Lake, space: SpaceRow) -> int:
     return int(json.loads(build["details"])["size_bytes"]) if build else 0
 
 
-_held: dict[tuple[str, str], tuple[VectorIndex, pa.Array]] = {}
-"""The last small index that was written: the stages that follow need not load it."""
+_held: Held[tuple[VectorIndex, pa.Array]] = Held()
 
 
 def _held_index(lake: Lake, space: SpaceRow) -> tuple[VectorIndex, pa.Array] | None:
-    build = last_build(lake, "index", space) if _held else None
+    build = last_build(lake, "index", space)
     return _held.get((lake.uri, json.loads(build["details"])["path"])) if build else None
-
-
-def _hold(lake: Lake, path: str, version: _Version, size_bytes: int) -> None:
-    _held.clear()
-    if size_bytes <= _HELD_BYTES:
-        _held[lake.uri, path] = (version.built.index, version.contents)
 
 
 def index_over(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> RowView | None:
@@ -251,7 +244,7 @@ def _stored(
             details["size_bytes"] = temporary.stat().st_size
         content = json.dumps(details, indent=1).encode()
         lake.store.write(f"{path}/index.json", content, "index details")
-        _hold(lake, path, version, details["size_bytes"])
+        _held.put((lake.uri, path), (built.index, version.contents), details["size_bytes"])
     note = (
         f"{built.plan.factory}, recall@{built.recall.k} {built.recall.mean:.3f} "
         f"[{built.recall.low:.3f}, {built.recall.high:.3f}]"

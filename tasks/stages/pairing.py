@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ from tasks.stages.builds import (
     build_if_changed,
     progress_of,
 )
+from tasks.stages.held import Held
 from tasks.stages.indexing import index_over, stored_index_bytes
 from tasks.stages.needs import pairs_need
 
@@ -67,9 +68,7 @@ def pair_contents(
             old = stored_pairs(lake, name, vectors)
         found = joined(old, _found(lake, budget, space, vectors, threshold, fresh))
         lake.replace_space("pairs", name, _rows(vectors, found), run_id)
-        _held.clear()
-        if found.count <= _HELD_PAIRS:
-            _held[_state(lake, name, vectors)] = found
+        _held.put(_state(lake, name, vectors), found, _PAIR_BYTES * found.count)
         lake.replace_space("paired", name, _covered(vectors), run_id)
         details = {"threshold": threshold, "searched": int(fresh.size)}
         return Built({"pairs": found.count}, details)
@@ -98,12 +97,11 @@ def _found(
     return find_pairs(vectors, index, threshold, rows, progress, limits)
 
 
-_HELD_PAIRS: Final = 1_000_000
-_held: dict[Any, Pairs] = {}
-"""The last pairs that were stored, if they are few: the report that follows need not read them."""
+_PAIR_BYTES: Final = 20
+_held: Held[Pairs] = Held()
 
 
-def _state(lake: Lake, name: str, vectors: ShardVectors) -> Any:
+def _state(lake: Lake, name: str, vectors: ShardVectors) -> tuple[str, ...]:
     return lake.uri, name, vectors.digest, *lake.files("pairs")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from models.analysis.graph import NeighbourGraph
 from models.indexes.results import NO_ROW, Neighbours, no_neighbours
 from models.types import Metric
 from tasks.stages.builds import last_build
+from tasks.stages.held import Held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,20 +28,19 @@ if TYPE_CHECKING:
     from data.vectors import ShardVectors
     from models.types import RowIds
 
-_HELD_BYTES: Final = 64 * 2**20
-_held: dict[Any, Neighbours] = {}
-"""The last small graph that was brought up to date: the reports that follow need not read it."""
+_held: Held[Neighbours] = Held()
 
 
-def _state(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> Any:
-    return lake.uri, space.key, vectors.digest, *lake.files("neighbours")
+def _state(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> tuple[str, ...]:
+    # With the fingerprint: another model's graph over the same contents is refused below.
+    fingerprint = space.id.fingerprint
+    return lake.uri, space.key, fingerprint, vectors.digest, *lake.files("neighbours")
 
 
 def hold_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors, lists: Neighbours) -> None:
     """Keep lists that have just been stored for those who read them next, if they are small."""
-    _held.clear()
-    if 12 * lists.rows.size <= _HELD_BYTES:
-        _held[_state(lake, space, vectors)] = lists
+    size_bytes = lists.rows.nbytes + lists.similarities.nbytes
+    _held.put(_state(lake, space, vectors), lists, size_bytes)
 
 
 def stored_lists(
