@@ -230,6 +230,10 @@ class VectorIndex:
             queries_of = np.repeat(np.arange(ready.shape[0]), np.diff(limits.astype(np.int64)))
         return RangeMatches(queries_of, rows, from_faiss(distances, rows, self.metric))
 
+    def nearest_lists(self, vectors: Matrix, count: int) -> RowIds:
+        """Return the lists that vectors probe, (any, count) int64; each lies in its first one."""
+        return self._layers.nearest_lists(prepared(vectors, self.dim, self.metric), count)[1]
+
     def pairs_within(self, threshold: float) -> Iterator[ListMatches] | None:
         """Find all pairs that reach a threshold by the codes; None unless a row probes one list."""
         if self._effort().nprobe != 1 or not self._layers.is_searched_by_lists:

@@ -13,7 +13,7 @@ from models.indexes.errors import TooManyMatchesError
 from models.indexes.plans import IndexPlan, SearchParameters
 from models.indexes.row_view import RowView
 from models.indexes.vector_index import VectorIndex
-from models.types import ArrayVectors, Matrix, Metric
+from models.types import ArrayVectors, Matrix, Metric, RowIds
 
 ROWS, DIM, K, PROBES = 12_000, 16, 10, 64
 NEAR = 0.95
@@ -74,6 +74,24 @@ def test_pairs_of_near_copies_need_few_lists(matrix: Matrix, view: RowView) -> N
     assert len(truth) > 1000
     assert pairs <= truth
     assert len(pairs) >= 0.98 * len(truth)
+
+
+def pairs_from(view: RowView, matrix: Matrix, rows: RowIds, nprobe: int) -> set[tuple[int, int]]:
+    """Return the pairs that some rows find, by FAISS's own search of each of them."""
+    found = view.probing(nprobe).range_search(matrix[rows], NEAR)
+    pairs = zip(rows[found.queries].tolist(), found.rows.tolist(), strict=True)
+    return {(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]}
+
+
+@pytest.mark.parametrize("rows", [ALL, ALL[:8500]], ids=["all", "some"])
+def test_pairs_get_the_effort_that_their_better_side_needs(
+    matrix: Matrix, view: RowView, rows: RowIds
+) -> None:
+    chosen = probes(for_pairs(ArrayVectors(matrix), view, rows, NEAR, 10**7))
+    every = len(pairs_from(view, matrix, rows, PROBES))
+    assert every > 1000
+    assert len(pairs_from(view, matrix, rows, chosen)) >= 0.985 * every
+    assert len(pairs_from(view, matrix, rows, max(1, chosen // 2))) < 0.995 * every
 
 
 def test_pairs_far_apart_need_as_many_lists_as_single_queries(
