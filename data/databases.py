@@ -18,6 +18,7 @@ NAME: Final = "own"
 _MOST_IDLE: Final = 2
 _idle: list[duckdb.DuckDBPyConnection] = []
 _sandboxes: list[duckdb.DuckDBPyConnection] = []
+_abandoned: list[duckdb.DuckDBPyConnection] = []
 
 
 @contextmanager
@@ -108,7 +109,11 @@ def _literal(value: str | int | bool) -> str:  # noqa: FBT001  a value of any se
 
 
 def _leave_to_parent() -> None:
-    """Forget the parent's instances in a forked child: their threads are not there."""
+    """Pass over the parent's instances in a forked child: their threads are not there.
+
+    They stay referred to, since to close one is to wait for its threads.
+    """
+    _abandoned.extend((*_idle, *_sandboxes))
     _idle.clear()
     _sandboxes.clear()
 

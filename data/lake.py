@@ -182,16 +182,26 @@ class Lake:
         self._commit(schema, lambda table: delete_rows(table, schema, ids, run_id))
 
     def replace_space(
-        self, name: str, space: str, rows: pa.Table | Iterator[pa.Table], run_id: str
+        self,
+        name: str,
+        space: str,
+        rows: pa.Table | Iterator[pa.Table],
+        run_id: str,
+        *,
+        keep: bool = False,
     ) -> None:
         """Replace all rows of one space in a table that is partitioned by space, in one commit.
 
         Rows may come in parts, which are written as they come, and columns of strings or of lists
-        of strings as dictionaries; see `data.space_files.write_space_file`.
+        of strings as dictionaries; see `data.space_files.write_space_file`. With `keep` the rows
+        that are there stay, and these come beside them.
         """
         schema = TABLES[name]
         added = write_space_file(self.store, schema, space, rows, run_id)
-        self._commit(schema, lambda table: commit_space_file(table, schema, space, added, run_id))
+        self._commit(
+            schema,
+            lambda table: commit_space_file(table, schema, space, added, run_id, keep=keep),
+        )
 
     def to_commit(
         self, folder: str, columns: pa.Schema, partitions: list[str] | None = None
