@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
-    from latentlake.duplicate_settings import Rule
+    from latentlake.names import Rule
     from latentlake.settings import Settings
     from models.analysis.edges import Edges
     from tasks.stages.receipts import StageReceipt
