@@ -110,7 +110,7 @@ def _commit(
     name = schema.name
 
     def commit() -> None:
-        with lake.to_commit(f"tables/{name}", schema.columns) as table:
+        with lake.opened.to_commit(f"tables/{name}", schema.columns) as table:
             present = file_paths(table)
             if {action.path for action in written} & {PurePath(path).name for path in present}:
                 return  # the commit was done, and only its answer was lost

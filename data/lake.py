@@ -33,7 +33,6 @@ from latentlake.errors import ConfigError, LakeError, LakeNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from deltalake import DeltaTable as Delta
@@ -72,6 +71,7 @@ class Lake:
 
     Attributes:
         store: the door to its files, in a folder or on S3.
+        opened: its Delta tables, as they were opened last.
     """
 
     def __init__(self, root: str) -> None:
@@ -79,7 +79,7 @@ class Lake:
         self._forget_tables()
 
     def _forget_tables(self) -> None:
-        self._opened = OpenedTables(self.store)
+        self.opened = OpenedTables(self.store)
         self._small = SmallTables(self.store)
 
     @property
@@ -116,7 +116,7 @@ class Lake:
         version = snapshot.versions.get(folder) if snapshot else last_version(self.store, folder)
         if version is None:
             return []
-        return self._opened.paths(folder, version)
+        return self.opened.paths(folder, version)
 
     def read(
         self,
@@ -203,18 +203,12 @@ class Lake:
             lambda table: commit_space_file(table, schema, space, added, run_id, keep=keep),
         )
 
-    def to_commit(
-        self, folder: str, columns: pa.Schema, partitions: list[str] | None = None
-    ) -> AbstractContextManager[Delta]:
-        """Open a Delta table to commit to it once; see `OpenedTables.to_commit`."""
-        return self._opened.to_commit(folder, columns, partitions)
-
     def _commit(self, schema: TableSchema, change: Callable[[Delta], None]) -> None:
         """Open a table and commit to it, anew where another came first."""
         folder, partitions = f"tables/{schema.name}", ["space"] if schema.per_space else None
 
         def commit() -> None:
-            with self.to_commit(folder, schema.columns, partitions) as table:
+            with self.opened.to_commit(folder, schema.columns, partitions) as table:
                 change(table)
 
         retrying_commit(commit, schema.name, self.uri)

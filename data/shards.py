@@ -237,7 +237,7 @@ def register_shards(
     schema = Schema.from_arrow(embedding_schema(space.dim))
 
     def commit() -> int:
-        with lake.to_commit(space.folder, embedding_schema(space.dim)) as table:
+        with lake.opened.to_commit(space.folder, embedding_schema(space.dim)) as table:
             known = {PurePath(uri).name for uri in table.file_uris()}
             fresh = [receipt for receipt in receipts if receipt.rows and receipt.name not in known]
             if not fresh:
