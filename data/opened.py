@@ -44,7 +44,7 @@ class OpenedTables:
 
     @contextmanager
     def to_commit(
-        self, folder: str, columns: pa.Schema, partitions: list[str] | None
+        self, folder: str, columns: pa.Schema, partitions: list[str] | None = None
     ) -> Iterator[DeltaTable]:
         """Yield a Delta table as it is now, to be committed to once; then learn its new files.
 

@@ -39,7 +39,11 @@ def test_two_users_at_once_have_one_each() -> None:
 def test_a_folder_that_was_spilled_to_is_not_the_next_users(tmp_path: Path) -> None:
     for name in ("first", "second"):
         folder = tmp_path / name
-        settings = {"memory_limit": "40MB", "temp_directory": str(folder), "threads": 1}
+        settings: dict[str, str | int] = {
+            "memory_limit": "40MB",
+            "temp_directory": str(folder),
+            "threads": 1,
+        }
         with database(settings) as connection:
             connection.execute(
                 "CREATE TABLE large AS SELECT hash(i) AS h, repeat('x', 100) AS s "
