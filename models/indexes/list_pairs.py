@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from models.types import Matrix, RowIds
 
 MOST_PROBES: Final = 8
-"""With more, rows are searched for block by block: the guests of all lists are held, 12 bytes each."""
+"""With more, rows are searched for block by block: all guests are held, 12 bytes each."""
 _NEAR_LISTS: Final = 64
 """Lists by a row's own among which the others that it probes are looked for."""
 _SIMILARITIES_AT_ONCE: Final = 1 << 22
