@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from latentlake.settings import Settings
 
 THRESHOLD, THREADS, NO_TWIN = 0.9, 2, -1
-BLOCK = 8192
+BLOCK, ROUNDING = 8192, 1e-6
 BF16_ERROR = 0.008
 """Two factors and the product are rounded to 8 bits: 3 / 2^9 of a product of unit vectors."""
 CELLS, ROUNDS = 256, 20
@@ -79,7 +79,7 @@ def by_exact_blocks(vectors: Any) -> dict[str, Any]:
             for one, other in zip(first.split(BLOCK), second.split(BLOCK), strict=True)
         ]
     )
-    enough = cosines >= THRESHOLD
+    enough = cosines >= THRESHOLD - ROUNDING
     pairs = Pairs(first[enough].numpy(), second[enough].numpy(), cosines[enough].numpy())
     cover = greedy_cover(pairs, np.arange(len(vectors)))
     return {
