@@ -44,6 +44,8 @@ COUNTS, IGNORED = 0.5, 0.2
 """Revisions of this Jaccard index count, those between the two are neither right nor wrong."""
 STEPS = (0.5, 0.6, 0.7, 0.8, 0.9)
 BATCH = 400
+LEAST_TRIED = 0.9
+"""Cosine; the best thresholds lie above."""
 CONFIG = """
 [[sources]]
 name = "texts"
@@ -123,16 +125,18 @@ def read_truth(path: Path) -> list[dict[str, str]]:
 def judged(found: set[Pair], right: set[Pair], ignored: set[Pair]) -> dict[str, float]:
     """Return precision, recall and F1 of pairs, those that are ignored left out."""
     told = found - ignored
-    true = len(told & right)
-    precision, recall = true / max(1, len(told)), true / len(right)
-    f1 = 2 * true / (len(told) + len(right))
+    return scored(len(told), len(told & right), len(right))
+
+
+def scored(found: int, right: int, wanted: int) -> dict[str, float]:
+    """Return precision, recall and F1."""
     return {
-        "found": len(told),
-        "right": true,
-        "wanted": len(right),
-        "precision": round(precision, 4),
-        "recall": round(recall, 4),
-        "f1": round(f1, 4),
+        "found": found,
+        "right": right,
+        "wanted": wanted,
+        "precision": round(right / max(1, found), 4),
+        "recall": round(right / wanted, 4),
+        "f1": round(2 * right / (found + wanted), 4),
     }
 
 
@@ -149,17 +153,27 @@ def told_by_vectors(lake: Lake, folder: Path, right: set[Pair], ignored: set[Pai
     rows = vectors.rows_of(items["content_id"])
     row_of = dict(zip(items["key"].to_pylist(), rows.tolist(), strict=True))
     similarities = matrix @ matrix.T
-    some = np.triu_indices(len(matrix), 1)
-    values = similarities[some]
-    true = {(min(row_of[a], row_of[b]), max(row_of[a], row_of[b])) for a, b in right}
-    other = {(min(row_of[a], row_of[b]), max(row_of[a], row_of[b])) for a, b in ignored}
+    one, another = np.triu_indices(len(matrix), 1)
+    values = similarities[one, another]
+    near = np.flatnonzero(values >= LEAST_TRIED)
+    near = near[np.argsort(-values[near], kind="stable")]
+    values = -values[near]  # ascending, as `searchsorted` wants them
+    pairs = list(zip(one[near].tolist(), another[near].tolist(), strict=True))
+    true, other = (
+        {(min(row_of[a], row_of[b]), max(row_of[a], row_of[b])) for a, b in some}
+        for some in (right, ignored)
+    )
+    is_right = np.cumsum([pair in true for pair in pairs])
+    is_ignored = np.cumsum([pair in other for pair in pairs])
 
     def told(threshold: float) -> dict[str, float]:
-        near = np.flatnonzero(values >= threshold)
-        pairs = set(zip(some[0][near].tolist(), some[1][near].tolist(), strict=True))
-        return {"threshold": round(threshold, 4)} | judged(pairs, true, other)
+        last = int(np.searchsorted(values, -threshold, side="right")) - 1
+        if last < 0:
+            return {"threshold": round(threshold, 4)} | scored(0, 0, len(true))
+        found = last + 1 - int(is_ignored[last])
+        return {"threshold": round(threshold, 4)} | scored(found, int(is_right[last]), len(true))
 
-    tried = [told(float(threshold)) for threshold in np.linspace(0.8, 0.9995, 400)]
+    tried = [told(float(threshold)) for threshold in np.linspace(LEAST_TRIED, 0.9995, 400)]
     precise = (one for one in tried if one["precision"] >= wanted.precision)
     return max(tried, key=lambda one: one["f1"]) | {
         "least precise": next(precise),
