@@ -39,7 +39,7 @@ def files_of(lake: Lake, name: str) -> int:
 
 
 def test_the_table_names_what_is_covered_after_any_sequence(tmp_path: Path) -> None:
-    lake, draw = Lake(str(tmp_path)), random.Random(7)
+    lake, draw = Lake(str(tmp_path)), random.Random(7)  # noqa: S311  a test
     alive: dict[str, set[str]] = {name: set() for name in SPACES}
     before: dict[str, set[str]] = {name: set() for name in SPACES}
     for turn in range(60):
