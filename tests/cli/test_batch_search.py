@@ -34,8 +34,8 @@ def of_query(table: Any, name: str) -> list[dict[str, Any]]:
 
 
 def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
-    similarities = [[row.pop("similarity") for row in rows] for rows in (found, expected)]
-    return found == expected and np.allclose(*similarities, atol=1e-5)
+    here, there = ([row.pop("similarity") for row in rows] for rows in (found, expected))
+    return found == expected and bool(np.allclose(here, there, atol=1e-5))
 
 
 def test_each_query_gets_what_it_gets_alone(world: Project) -> None:
