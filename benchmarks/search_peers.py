@@ -23,7 +23,6 @@ Prints the table and writes benchmarks/results/search_peers.json.
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import platform
 import time
@@ -34,11 +33,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from search_sets import QUERIES, clustered, fashion, own
 
 from models.indexes.build import build_index
 from models.indexes.faiss_library import library, use_threads
 from models.indexes.results import NO_ROW
-from models.types import ArrayVectors, Metric, normalised
+from models.types import ArrayVectors, Metric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from models.types import Matrix, RowIds
 
 RESULTS = Path(__file__).parent / "results" / "search_peers.json"
-K, TARGET, ROUNDS, QUERIES, SINGLE = 10, 0.95, 3, 2000, 500
+K, TARGET, ROUNDS, SINGLE = 10, 0.95, 3, 500
 SLOW_S = 5
 """A peer that takes longer for the batch has no further round: one tells enough of it."""
 
@@ -68,40 +68,6 @@ class Peer:
     efforts: tuple[Any, ...]
     search: Callable[[Matrix, Any], RowIds]
     told: dict[str, Any]
-
-
-def fashion(datasets: Path) -> tuple[Matrix, Matrix]:
-    """Return the pictures and the queries, of length 1."""
-
-    def pictures(name: str) -> Matrix:
-        with gzip.open(datasets / "fashion_mnist" / name) as file:
-            raw = np.frombuffer(file.read(), np.uint8, offset=16)
-        return normalised(raw.reshape(-1, 784).astype(np.float32))
-
-    images = "-images-idx3-ubyte.gz"
-    return pictures(f"train{images}"), pictures(f"t10k{images}")[:QUERIES]
-
-
-def clustered() -> tuple[Matrix, Matrix]:
-    """Return the vectors and the queries that the head describes."""
-    rows, dim, groups, inside = 100_000 + QUERIES, 384, 300, 24
-    random = np.random.default_rng(0)
-    centres = random.standard_normal((groups, dim)).astype(np.float32)
-    group = random.integers(0, groups, rows)
-    directions = random.standard_normal((groups, inside, dim)).astype(np.float32)
-    directions /= np.sqrt(inside)
-    places = random.standard_normal((rows, inside)).astype(np.float32)
-    vectors = 0.02 * random.standard_normal((rows, dim)).astype(np.float32) + centres[group]
-    for one in range(groups):
-        members = group == one
-        vectors[members] += 0.5 * places[members] @ directions[one]
-    return normalised(vectors[:-QUERIES]), normalised(vectors[-QUERIES:])
-
-
-def own(path: Path) -> tuple[Matrix, Matrix]:
-    """Return the vectors of a .npy and the last ones as queries, of length 1."""
-    vectors = normalised(np.load(path).astype(np.float32))
-    return vectors[:-QUERIES], vectors[-QUERIES:]
 
 
 def ours(vectors: Matrix) -> Peer:
