@@ -106,5 +106,6 @@ def _loss(factors: Floats, powers: Floats, wanted: Floats) -> float:
 
 
 def _normalised(logarithms: Floats) -> Floats:
-    density: Floats = np.exp(logarithms - logarithms.max())
-    return density / density.sum()
+    density = np.exp(logarithms - logarithms.max())
+    normal: Floats = density / density.sum()
+    return normal
