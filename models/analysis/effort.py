@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models.types import RowIds, Vectors
 
 PAIRS_FOUND: Final = 0.995
-"""Of the sample's matches."""
+"""Of the sample's matches, at least."""
 _LEAST_MATCHES: Final = 100
 _MOST_MATCHES: Final = 20_000
 """That are looked at: a few rows of a crowd have thousands each."""
@@ -53,8 +53,21 @@ def for_graph(vectors: Vectors, index: RowView, k: int, target_recall: float, se
     return index
 
 
+def found_for(max_missed: float) -> float:
+    """Return which share of the matches has to be found, so that few enough pairs are missed.
+
+    Half of what may be missed, as the other half is the index's own; at least `PAIRS_FOUND`.
+    """
+    return max(PAIRS_FOUND, 1 - max_missed / 2)
+
+
 def for_pairs(
-    vectors: Vectors, index: RowView, rows: RowIds, threshold: float, most: int
+    vectors: Vectors,
+    index: RowView,
+    rows: RowIds,
+    threshold: float,
+    most: int,
+    share: float = PAIRS_FOUND,
 ) -> RowView:
     """Return the index with the least effort that finds most of the pairs that it can find.
 
@@ -68,6 +81,8 @@ def for_pairs(
         rows: (wanted,) int64, ascending: the rows that are going to be looked for.
         threshold: the least similarity.
         most: how many matches may be held.
+        share: of the matches that all its lists have, those that have to be found; for 1 there is
+            no less effort.
 
     Returns:
         The index as it is where there are few rows, or few pairs to tell by.
@@ -76,13 +91,13 @@ def for_pairs(
         TooManyMatchesError: a sample has more matches than `most`.
     """
     full = index.index.plan.search_parameters.nprobe
-    if full is None:
+    if full is None or share >= 1:  # no sample tells that nothing is missed
         return index
     asking, met = _sampled_matches(vectors, index, rows, threshold, most)
     if asking.size < _LEAST_MATCHES:
         return index
     needed = np.sort(_lists_needed(vectors, index, rows, asking, met))
-    return index.probing(int(needed[ceil(PAIRS_FOUND * needed.size) - 1]))
+    return index.probing(int(needed[ceil(share * needed.size) - 1]))
 
 
 def _sampled_matches(
