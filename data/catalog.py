@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
+from data.databases import database, fresh_database
 from data.schemas import JSON_COLUMNS, TABLES, embedding_schema
 from data.shards import SpaceId, shard_paths
 from data.stores import is_remote
@@ -168,7 +169,7 @@ def write_catalog(lake: Lake, snapshot: Snapshot) -> str:
         The file's address.
     """
     with lake.store.writing(CATALOG_NAME, "catalog") as temporary:
-        with duckdb.connect() as connection:
+        with fresh_database({}) if is_remote(lake.uri) else database() as connection:
             if is_remote(lake.uri):
                 from data.stores.sql import SchemasOnly
 

@@ -21,7 +21,6 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from data.commits import file_paths, retrying_commit, signed
 from data.schemas import TABLES
-from data.versions import ready_table
 from latentlake.errors import LakeError
 
 if TYPE_CHECKING:
@@ -111,23 +110,23 @@ def _commit(
     name = schema.name
 
     def commit() -> None:
-        table = ready_table(lake.store, f"tables/{name}", schema.columns)
-        present = file_paths(table)
-        if {action.path for action in written} & {PurePath(path).name for path in present}:
-            return  # the commit was done, and only its answer was lost
-        if not set(rewritten) <= set(present):
-            raise LakeError(f"the table '{name}' was changed by another writer; run again.")
-        now_ms = int(time.time() * 1000)
-        removed = [
-            RemoveAction(PurePath(path).name, data_change=True, deletion_timestamp=now_ms)
-            for path in rewritten
-        ]
-        table.create_write_transaction(
-            [*removed, *written],
-            mode="append",
-            schema=Schema.from_arrow(schema.columns),
-            commit_properties=signed(run_id),
-        )
+        with lake.opened.to_commit(f"tables/{name}", schema.columns) as table:
+            present = file_paths(table)
+            if {action.path for action in written} & {PurePath(path).name for path in present}:
+                return  # the commit was done, and only its answer was lost
+            if not set(rewritten) <= set(present):
+                raise LakeError(f"the table '{name}' was changed by another writer; run again.")
+            now_ms = int(time.time() * 1000)
+            removed = [
+                RemoveAction(PurePath(path).name, data_change=True, deletion_timestamp=now_ms)
+                for path in rewritten
+            ]
+            table.create_write_transaction(
+                [*removed, *written],
+                mode="append",
+                schema=Schema.from_arrow(schema.columns),
+                commit_properties=signed(run_id),
+            )
 
     retrying_commit(commit, name, lake.uri)
 

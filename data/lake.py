@@ -17,17 +17,18 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from data.commits import (
-    file_paths,
     last_version,
     open_delta,
     retrying_commit,
 )
+from data.opened import OpenedTables
 from data.row_changes import delete_rows, upsert_rows
 from data.scans import matching_rows
 from data.schemas import SCHEMA_VERSION, TABLES
+from data.small_tables import SmallTables
 from data.space_files import commit_space_file, write_space_file
 from data.stores import LocalStore, open_dataset, open_store
-from data.versions import ready_table, require_version
+from data.versions import require_version
 from latentlake.errors import ConfigError, LakeError, LakeNotFoundError
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from data.table_schema import TableSchema
 
-_KNOWN_VERSIONS = 128
 _HIVE = ds.partitioning(pa.schema([("space", pa.string())]), flavor="hive")
 
 
@@ -71,11 +71,16 @@ class Lake:
 
     Attributes:
         store: the door to its files, in a folder or on S3.
+        opened: its Delta tables, as they were opened last.
     """
 
     def __init__(self, root: str) -> None:
         self.store = open_store(root)
-        self._paths: dict[tuple[str, int], list[str]] = {}
+        self._forget_tables()
+
+    def _forget_tables(self) -> None:
+        self.opened = OpenedTables(self.store)
+        self._small = SmallTables(self.store)
 
     @property
     def uri(self) -> str:
@@ -111,10 +116,7 @@ class Lake:
         version = snapshot.versions.get(folder) if snapshot else last_version(self.store, folder)
         if version is None:
             return []
-        if (folder, version) in self._paths:
-            return self._paths[folder, version]
-        table = self.delta(folder, version)
-        return self._know(folder, table) if table else []
+        return self.opened.paths(folder, version)
 
     def read(
         self,
@@ -139,8 +141,7 @@ class Lake:
         if not files:
             empty = schema.empty_table()
             return empty.select(columns) if columns else empty
-        partitioning = _HIVE if TABLES[name].per_space else None
-        dataset = open_dataset(files, schema, partitioning)
+        dataset = self._dataset(TABLES[name], files)
         if within is None:
             return matching_rows(dataset, where, columns or schema.names)
         # A list cannot be pushed down at all: see `matching_rows`.
@@ -149,6 +150,11 @@ class Lake:
         table = matching_rows(dataset, where, scanned)
         table = table.filter(pc.is_in(table[column], value_set=values))
         return table.select(columns) if columns else table
+
+    def _dataset(self, table: TableSchema, files: list[str]) -> ds.Dataset:
+        if table.is_small:
+            return self._small.dataset(table, files)
+        return open_dataset(files, table.columns, _HIVE if table.per_space else None)
 
     def upsert(self, name: str, rows: pa.Table, run_id: str) -> int:
         """Insert new rows and update known ones by the table's key, in one commit.
@@ -164,7 +170,8 @@ class Lake:
         if rows.num_rows == 0:
             return 0
         schema = TABLES[name]
-        self._commit(schema, lambda table: upsert_rows(table, schema, rows, run_id))
+        upsert = self._small.upsert if schema.is_small else upsert_rows
+        self._commit(schema, lambda table: upsert(table, schema, rows, run_id))
         return int(rows.num_rows)
 
     def delete(self, name: str, ids: pa.Table, run_id: str) -> None:
@@ -175,34 +182,36 @@ class Lake:
         self._commit(schema, lambda table: delete_rows(table, schema, ids, run_id))
 
     def replace_space(
-        self, name: str, space: str, rows: pa.Table | Iterator[pa.Table], run_id: str
+        self,
+        name: str,
+        space: str,
+        rows: pa.Table | Iterator[pa.Table],
+        run_id: str,
+        *,
+        keep: bool = False,
     ) -> None:
         """Replace all rows of one space in a table that is partitioned by space, in one commit.
 
         Rows may come in parts, which are written as they come, and columns of strings or of lists
-        of strings as dictionaries; see `data.space_files.write_space_file`.
+        of strings as dictionaries; see `data.space_files.write_space_file`. With `keep` the rows
+        that are there stay, and these come beside them.
         """
         schema = TABLES[name]
         added = write_space_file(self.store, schema, space, rows, run_id)
-        self._commit(schema, lambda table: commit_space_file(table, schema, space, added, run_id))
+        self._commit(
+            schema,
+            lambda table: commit_space_file(table, schema, space, added, run_id, keep=keep),
+        )
 
     def _commit(self, schema: TableSchema, change: Callable[[Delta], None]) -> None:
-        """Open a table and commit to it, anew where another came first; learn its new files."""
+        """Open a table and commit to it, anew where another came first."""
         folder, partitions = f"tables/{schema.name}", ["space"] if schema.per_space else None
 
         def commit() -> None:
-            table = ready_table(self.store, folder, schema.columns, partitions)
-            change(table)
-            table.update_incremental()
-            self._know(folder, table)
+            with self.opened.to_commit(folder, schema.columns, partitions) as table:
+                change(table)
 
         retrying_commit(commit, schema.name, self.uri)
-
-    def _know(self, folder: str, table: Delta) -> list[str]:
-        if len(self._paths) >= _KNOWN_VERSIONS:
-            self._paths.clear()
-        paths = self._paths[folder, table.version()] = file_paths(table)
-        return paths
 
     # Snapshots -----------------------------------------------------------------------------------
 

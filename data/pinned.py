@@ -28,7 +28,7 @@ class PinnedLake(Lake):
         """
         self.store = lake.store
         self.pinned = snapshot
-        self._paths = {}
+        self._forget_tables()
 
     def delta(self, folder: str, version: int | None = None) -> Delta | None:
         """Open a Delta table at the snapshot's version, or return None if it had none then."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-from deltalake import write_deltalake
-
-from data.commits import file_paths, signed
-from data.stores import open_dataset
+from data.commits import signed
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from deltalake import DeltaTable
     from deltalake.table import TableMerger
 
@@ -26,9 +23,6 @@ def upsert_rows(table: DeltaTable, schema: TableSchema, rows: pa.Table, run_id: 
         rows: one row a key; columns as in the schema.
         run_id: recorded in the commit.
     """
-    if schema.is_small:
-        _rewrite(table, schema, rows, run_id)
-        return
     changed = {
         column: f"s.{column}"
         for column in schema.columns.names
@@ -51,13 +45,3 @@ def _merge(table: DeltaTable, schema: TableSchema, rows: pa.Table, run_id: str) 
         target_alias="t",
         commit_properties=signed(run_id),
     )
-
-
-def _rewrite(table: DeltaTable, schema: TableSchema, rows: pa.Table, run_id: str) -> None:
-    """Write the whole table anew: for a few rows in a third of the time of a merge."""
-    files = file_paths(table)
-    if files:
-        known = open_dataset(files, schema.columns).to_table()
-        keys = rows.select(schema.key)
-        rows = pa.concat_tables([known.join(keys, schema.key, join_type="left anti"), rows])
-    write_deltalake(table, rows, mode="overwrite", commit_properties=signed(run_id))

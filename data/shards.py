@@ -24,7 +24,6 @@ from data.content import digest_of_ids
 from data.schemas import SHARD_VERSION, embedding_schema
 from data.seals import BLANK_SEAL, is_sealed, seal
 from data.stores import readable, store_of
-from data.versions import ready_table
 from latentlake.errors import ShardError
 
 if TYPE_CHECKING:
@@ -238,29 +237,29 @@ def register_shards(
     schema = Schema.from_arrow(embedding_schema(space.dim))
 
     def commit() -> int:
-        table = ready_table(lake.store, space.folder, embedding_schema(space.dim))
-        known = {PurePath(uri).name for uri in table.file_uris()}
-        fresh = [receipt for receipt in receipts if receipt.rows and receipt.name not in known]
-        if not fresh:
-            return 0
-        actions: list[AddAction | RemoveAction] = [
-            AddAction(
-                path=receipt.name,
-                size=receipt.size_bytes,
-                partition_values={},
-                modification_time=0,
-                data_change=True,
-                stats=json.dumps({"numRecords": receipt.rows}),
+        with lake.opened.to_commit(space.folder, embedding_schema(space.dim)) as table:
+            known = {PurePath(uri).name for uri in table.file_uris()}
+            fresh = [receipt for receipt in receipts if receipt.rows and receipt.name not in known]
+            if not fresh:
+                return 0
+            actions: list[AddAction | RemoveAction] = [
+                AddAction(
+                    path=receipt.name,
+                    size=receipt.size_bytes,
+                    partition_values={},
+                    modification_time=0,
+                    data_change=True,
+                    stats=json.dumps({"numRecords": receipt.rows}),
+                )
+                for receipt in fresh
+            ]
+            table.create_write_transaction(
+                actions,
+                mode="append",
+                schema=schema,
+                commit_properties=signed(run_id),
             )
-            for receipt in fresh
-        ]
-        table.create_write_transaction(
-            actions,
-            mode="append",
-            schema=schema,
-            commit_properties=signed(run_id),
-        )
-        return len(fresh)
+            return len(fresh)
 
     return retrying_commit(commit, "shards", lake.uri)
 

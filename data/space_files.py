@@ -131,18 +131,24 @@ def _write_groups(path: Path, schema: TableSchema, groups: Iterator[pa.Table]) -
 
 
 def commit_space_file(
-    table: DeltaTable, schema: TableSchema, space: str, added: AddAction | None, run_id: str
+    table: DeltaTable,
+    schema: TableSchema,
+    space: str,
+    added: AddAction | None,
+    run_id: str,
+    *,
+    keep: bool = False,
 ) -> None:
-    """Put a written file in the place of all the space's files, in one commit."""
+    """Put a written file in the place of all the space's files, or beside them, in one commit."""
     actions: list[AddAction | RemoveAction] = [] if added is None else [added]
     if added is not None and PurePath(added.path).name in map(_name, file_paths(table)):
         return  # the commit was done, and only its answer was lost
     table.create_write_transaction(
         actions,
-        mode="overwrite",
+        mode="append" if keep else "overwrite",
         schema=Schema.from_arrow(schema.columns),
         partition_by=["space"],
-        partition_filters=[("space", "=", space)],
+        partition_filters=None if keep else [("space", "=", space)],
         commit_properties=signed(run_id),
     )
 

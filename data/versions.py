@@ -24,17 +24,28 @@ days, and with it every snapshot of that age; here `vacuum` decides, and nothing
 
 
 def ready_table(
-    store: Store, folder: str, columns: pa.Schema, partitions: list[str] | None = None
+    store: Store,
+    folder: str,
+    columns: pa.Schema,
+    partitions: list[str] | None = None,
+    opened: DeltaTable | None = None,
 ) -> DeltaTable:
     """Open a Delta table to write to it, creating it where it is missing.
+
+    Args:
+        store: the lake's.
+        folder: the table's.
+        columns: its schema, if it has to be made.
+        partitions: the columns that it is partitioned by.
+        opened: the table, if it is open already.
 
     Raises:
         SchemaVersionError: the table has another layout than this code's.
         WriterLostError: this process is no longer the store's writer.
     """
-    table = None
+    table = opened
     with suppress(TableNotFoundError):  # a log without a commit: its maker has died
-        table = open_delta(store, folder)
+        table = table or open_delta(store, folder)
     table = table or DeltaTable.create(
         store.address(folder),
         schema=Schema.from_arrow(columns),

@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.databases import NAME, database, fresh_database
 from data.disk import writing_to
 from data.schemas import TABLES
 from data.storage import scratch_folder
@@ -62,6 +63,7 @@ class Workspace:
         """Yield a query's rows as they are found; other queries may run meanwhile."""
         held: list[pa.RecordBatch] = []
         with self._limited(), self._connection.cursor() as cursor:
+            cursor.execute(f"USE {NAME}")
             for batch in cursor.sql(sql).to_arrow_reader(_VECTOR_ROWS):
                 held.append(batch)
                 size_bytes = sum(one.nbytes for one in held)
@@ -170,7 +172,7 @@ def workspace(lake: Lake, name: str, memory_bytes: int, threads: int) -> Iterato
         MemoryLimitError: something does not fit into the memory, even by spilling.
     """
     with _folder(lake, name) as folder:
-        config: dict[str, str | bool | int | float | list[str]] = {
+        config: dict[str, str | int | bool] = {
             "memory_limit": f"{memory_bytes}B",
             "temp_directory": str(folder / "spill"),
             "threads": threads,
@@ -179,13 +181,25 @@ def workspace(lake: Lake, name: str, memory_bytes: int, threads: int) -> Iterato
             # number of rows alone, and rows of one side may be large.
             "disabled_optimizers": "join_order,build_side_probe_side",
         }
-        with duckdb.connect(config=config) as connection:
-            if is_remote(lake.uri):
-                from data.stores.sql import ReadOnlyS3
-
-                connection.register_filesystem(ReadOnlyS3(lake.uri))
+        with _connected(lake, config) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             yield Workspace(folder, connection)
+
+
+@contextmanager
+def _connected(
+    lake: Lake, config: dict[str, str | int | bool]
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a connection that reads the lake's files: on S3 one of its own."""
+    if not is_remote(lake.uri):
+        with database(config) as connection:
+            yield connection
+        return
+    from data.stores.sql import ReadOnlyS3
+
+    with fresh_database(config) as connection:
+        connection.register_filesystem(ReadOnlyS3(lake.uri))
+        yield connection
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
-Rule = Literal["greedy-cover", "components", "first-seen"]
+from latentlake.names import Rule
 
 
 class DuplicateSettings(BaseModel):

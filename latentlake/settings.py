@@ -198,6 +198,15 @@ class Settings(BaseSettings):
                 return space.model_copy(update={"name": name})
         raise ConfigError(_unknown("space", name, [space.name for space in self.spaces]))
 
+    def with_duplicates(self, name: str, changes: dict[str, Any]) -> Settings:
+        """Return settings in which fields of a space's `duplicates` are other ones."""
+        changed = self.space(name).duplicates.model_copy(update=changes)
+        spaces = tuple(
+            space.model_copy(update={"duplicates": changed}) if space.name == name else space
+            for space in self.spaces
+        )
+        return self.model_copy(update={"spaces": spaces})
+
 
 def _refuse_twice(what: str, names: list[str]) -> None:
     for name in names:

@@ -8,7 +8,8 @@ work is counted; no clock is read, so the same vectors choose the same kind.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -41,13 +42,11 @@ class Trial:
 
     Attributes:
         plan: for all vectors.
-        tuned: the effort that the sample asked for.
-        cost_ns: of a query over all vectors at that effort, as `query_ns` counts.
+        tuned: the effort that the sample asked for, priced for all vectors.
     """
 
     plan: IndexPlan
     tuned: Tuned
-    cost_ns: float
 
     @property
     def told(self) -> str:
@@ -55,7 +54,7 @@ class Trial:
         effort = ", ".join(
             f"{name} {value}" for name, value in asdict(self.tuned.parameters).items() if value
         )
-        microseconds = self.cost_ns / 1000
+        microseconds = self.tuned.cost_ns / 1000
         return f"{self.plan.kind} {effort} recall {self.tuned.recall:.3f} {microseconds:.0f} us"
 
 
@@ -95,20 +94,27 @@ def choose_by_trial(
         # The queries are the last rows of the sample, which training does not see.
         index.train(some.matrix[: small.training_rows], seed, axes)
         index.add(some.matrix)
-        tuned = tune(index, some, truth, goal)
-        cost = query_ns(full, tuned.parameters, vectors.rows, vectors.dim, _K)
-        trials.append(Trial(full, tuned, cost))
+        price = partial(query_ns, full, rows=vectors.rows, dim=vectors.dim, k=_K)
+        tuned = tune(index, some, truth, _cheaper_than(trials, goal), price)
+        trials.append(Trial(full, tuned))
     told = "; ".join(trial.told for trial in trials)
     best = _best(trials, goal).plan
     return best.because(f"tried on {some.rows:,} vectors, counted for all: {told}.")
 
 
+def _cheaper_than(trials: list[Trial], goal: Goal) -> Goal:
+    """Return the goal of the next trial: what costs more than the best so far needs no search."""
+    costs = [trial.tuned.cost_ns for trial in trials if trial.tuned.reaches(goal.recall)]
+    most = [cost for cost in (*costs, goal.most_ns) if cost is not None]
+    return replace(goal, most_ns=min(most, default=None))
+
+
 def _best(trials: list[Trial], goal: Goal) -> Trial:
-    good = [trial for trial in trials if trial.tuned.recall >= goal.recall]
+    good = [trial for trial in trials if trial.tuned.reaches(goal.recall)]
     if not good:
-        return max(trials, key=lambda trial: (trial.tuned.recall, -trial.cost_ns))
-    best = min(good, key=lambda trial: trial.cost_ns)
-    is_worth_it = trials[0] not in good or best.cost_ns < _WORTH * trials[0].cost_ns
+        return max(trials, key=lambda trial: (trial.tuned.recall, -trial.tuned.cost_ns))
+    best = min(good, key=lambda trial: trial.tuned.cost_ns)
+    is_worth_it = trials[0] not in good or best.tuned.cost_ns < _WORTH * trials[0].tuned.cost_ns
     return best if is_worth_it else trials[0]
 
 

@@ -61,7 +61,7 @@ class SearchParameters:
 
     nprobe: int | None = None
     ef_search: int | None = None
-    k_factor: int | None = None
+    k_factor: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def flags_of(rows: int, allowed: RowIds) -> npt.NDArray[np.bool_]:
-    """Return one flag a row: (rows,) bool."""
+    """Return one flag a row: (rows,) bool.
+
+    Raises:
+        IndexMismatchError: a row that the index does not have.
+    """
+    if allowed.size and (allowed.min() < 0 or allowed.max() >= rows):
+        raise IndexMismatchError("the largest allowed row", int(allowed.max()), rows - 1)
     flags = np.zeros(rows, dtype=np.bool_)
     flags[allowed] = True
     return flags
 
 
-def selector_of(rows: int, allowed: RowIds) -> Any:
-    """Build a bitmap: one bit a row, and a test costs the same however many are allowed.
-
-    Raises:
-        IndexMismatchError: a row that the index does not have.
-    """
-    if allowed.min() < 0 or allowed.max() >= rows:
-        raise IndexMismatchError("the largest allowed row", int(allowed.max()), rows - 1)
-    return library().IDSelectorBitmap(np.packbits(flags_of(rows, allowed), bitorder="little"))
+def selector_of(flags: npt.NDArray[np.bool_]) -> Any:
+    """Build a bitmap: one bit a row, and a test costs the same however many are allowed."""
+    return library().IDSelectorBitmap(np.packbits(flags, bitorder="little"))

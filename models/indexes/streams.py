@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from models.indexes.errors import IndexMismatchError, InvalidVectorsError
-from models.types import Matrix, Metric, RowIds, Vectors, normalised
+from models.types import Matrix, Metric, RowIds, Vectors
 
 Progress = Callable[[str, float], None]
 """Takes a step's name and the fraction of it that is done."""
 
 BATCH_BYTES: Final = 64 * 2**20
 """Memory of one batch of a stream: large enough for BLAS, small beside an index."""
+_UNIT: Final = 1e-6
+"""How far from 1 a squared length is by the rounding of float32: such a row is a unit vector."""
 
 
 def silent(step: str, fraction: float) -> None:
@@ -29,10 +32,13 @@ def batch_rows(dim: int) -> int:
 def prepared(vectors: Matrix, dim: int, metric: Metric) -> Matrix:
     """Check vectors and bring them into the form that FAISS takes for a metric.
 
+    A single query passes through here too, so it takes few calls: squared lengths tell at once
+    whether a value is not finite and whether a row has to be scaled.
+
     Args:
         vectors: (rows, dim), any float type.
         dim: what they must have.
-        metric: for the cosine, rows are scaled to length 1.
+        metric: for the cosine, rows are scaled to length 1; rows of length 0 stay 0.
 
     Returns:
         (rows, dim) float32, C-contiguous; the input itself where nothing had to change.
@@ -46,10 +52,28 @@ def prepared(vectors: Matrix, dim: int, metric: Metric) -> Matrix:
         raise InvalidVectorsError(f"shape {matrix.shape} where (rows, {dim}) is expected")
     if matrix.shape[1] != dim:
         raise IndexMismatchError("the vectors' dimension", matrix.shape[1], dim)
+    if matrix.shape[0] == 1 and abs(np.dot(matrix[0], matrix[0]) - 1.0) <= _UNIT:
+        return matrix
+    with np.errstate(over="ignore"):
+        squares: npt.NDArray[np.floating] = np.vecdot(matrix, matrix)
+    off = np.abs(squares - 1.0)
+    if off.max(initial=0.0) <= _UNIT:
+        return matrix
+    if not np.isfinite(off).all():
+        squares = _checked_squares(matrix)
+    if metric is not Metric.COSINE:
+        return matrix
+    lengths = np.where((off <= _UNIT) | (squares == 0), 1.0, np.sqrt(squares))
+    return (matrix / lengths[:, None]).astype(np.float32, copy=False)
+
+
+def _checked_squares(matrix: Matrix) -> npt.NDArray[np.floating]:
+    """Return squared lengths that float32 cannot hold, once all values are known to be finite."""
     if not np.isfinite(matrix).all():
         bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
         raise InvalidVectorsError(f"{bad.size} with NaN or infinite values, first at {bad[0]}")
-    return normalised(matrix) if metric is Metric.COSINE else matrix
+    squares: npt.NDArray[np.floating] = np.square(matrix, dtype=np.float64).sum(axis=1)
+    return squares
 
 
 def prepared_batches(
@@ -93,12 +117,15 @@ def take(vectors: Vectors, rows: RowIds) -> Matrix:
         (wanted, dim) float32 in the order of `rows`, as stored (not normalised).
     """
     unique, where = np.unique(rows, return_inverse=True)
+    once = unique.size == rows.size
+    # Distinct rows are put where they belong as they are read: copies of a sample cost as much.
+    place = np.argsort(rows) if once else np.arange(unique.size)
     taken = np.empty((unique.size, vectors.dim), dtype=np.float32)
     start = 0
     for batch in vectors.subset(unique).batches(batch_rows(vectors.dim)):
-        taken[start : start + batch.shape[0]] = batch
+        taken[place[start : start + batch.shape[0]]] = batch
         start += batch.shape[0]
-    return taken if unique.size == rows.size and (unique == rows).all() else taken[where]
+    return taken if once else taken[where]
 
 
 def sample(rows: int, size: int, seed: int) -> RowIds:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
+from math import sqrt
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,12 +15,15 @@ from models.indexes.results import Neighbours
 from models.indexes.work import query_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from models.indexes.recall import Shares
     from models.indexes.vector_index import VectorIndex
     from models.types import Vectors
 
-_FACTORS: Final = (MOST_FACTOR, 16, 8, 6, 4, 3, 2, 1)
+    Price = Callable[[SearchParameters], float]
+
+_FACTORS: Final = (MOST_FACTOR, 16, 12, 8, 6, 5, 4, 3, 2, 1)
 """Candidates for each wanted neighbour that short codes may propose."""
 
 
@@ -45,16 +50,26 @@ class Tuned:
     Attributes:
         parameters: the effort.
         recall: the mean share of true neighbours that the tuning queries found.
-        cost_ns: of a query, as `query_ns` counts.
+        cost_ns: of a query, as it was priced.
+        doubt: the standard error of that mean.
     """
 
     parameters: SearchParameters
     recall: float
     cost_ns: float
+    doubt: float = 0.0
+
+    def reaches(self, recall: float) -> bool:
+        """Tell whether other queries will find as much, too.
+
+        The cheapest of several efforts that are good enough is one that was lucky with these
+        queries: so it has to be good enough by a standard error more.
+        """
+        return self.recall - self.doubt >= recall
 
 
 def effort_ladder(index: VectorIndex) -> tuple[SearchParameters, ...]:
-    """Return the efforts to try, least first, in steps of about the square root of 2.
+    """Return the efforts to try, least first, four to each doubling.
 
     The last one of an inverted file probes all lists. Kinds without an effort have one step. Where
     short codes propose candidates, these are the steps for as many of them as are ever taken.
@@ -68,7 +83,13 @@ def effort_ladder(index: VectorIndex) -> tuple[SearchParameters, ...]:
     return (index.plan.search_parameters,)
 
 
-def tune(index: VectorIndex, vectors: Vectors, truth: GroundTruth, goal: Goal) -> Tuned:
+def tune(
+    index: VectorIndex,
+    vectors: Vectors,
+    truth: GroundTruth,
+    goal: Goal,
+    price: Price | None = None,
+) -> Tuned:
     """Return the cheapest effort whose mean recall over the queries reaches the target.
 
     Efforts grow step by step until one is good enough by row numbers alone; then one more pass over
@@ -80,32 +101,33 @@ def tune(index: VectorIndex, vectors: Vectors, truth: GroundTruth, goal: Goal) -
         vectors: what it holds, for telling ties.
         truth: queries that the index was not trained on, with their true neighbours.
         goal: the recall to reach, and what it may cost.
+        price: of a query with some effort, in nanoseconds; None counts it for this index.
 
     Returns:
         The effort. Where none reaches the recall at that cost, the one that finds the most.
     """
-    tried = [(effort, _cost(index, effort, truth.k)) for effort in effort_ladder(index)]
-    if len(tried) == 1 or truth.rows.size == 0 or truth.k == 0:
-        effort, cost = tried[-1]
-        return Tuned(effort, 1.0, cost)
+    price = price or partial(_cost, index, k=truth.k)
+    ladder = effort_ladder(index)
+    if len(ladder) == 1 or truth.rows.size == 0 or truth.k == 0:
+        return Tuned(ladder[-1], 1.0, price(ladder[-1]))
+    tried: list[tuple[SearchParameters, float]] = []
     answers: list[Neighbours] = []
-    tried = []
-    for effort, cost, found in _walk(index, truth, goal):
+    for effort, cost, found in _walk(index, truth, goal, price):
         tried.append((effort, cost))
         answers.append(found)
     shares = measure_recall(vectors, truth, answers, index.metric)
     results = [
-        Tuned(effort, float(share.mean()), cost)
+        Tuned(effort, float(share.mean()), cost, _doubt(share))
         for (effort, cost), share in zip(tried, shares, strict=True)
     ]
-    good = [one for one in results if one.recall >= goal.recall]
+    good = [one for one in results if one.reaches(goal.recall)]
     if good:
         return min(good, key=lambda one: one.cost_ns)
     return max(results, key=lambda one: (one.recall, -one.cost_ns))
 
 
 def _walk(
-    index: VectorIndex, truth: GroundTruth, goal: Goal
+    index: VectorIndex, truth: GroundTruth, goal: Goal, price: Price
 ) -> Iterator[tuple[SearchParameters, float, Neighbours]]:
     """Try efforts: more lists until they hold the neighbours, then fewer candidates.
 
@@ -118,20 +140,28 @@ def _walk(
     for factor in _FACTORS if index.has_store else (None,):
         while step < len(ladder):
             effort = replace(ladder[step], k_factor=factor)
-            cost = _cost(index, effort, truth.k)
+            cost = price(effort)
             if cost > best and not is_first:
                 break
             is_first = False
             found = answer(index.with_parameters(effort), truth)
             yield effort, cost, found
-            if _recall_by_row(found, truth) >= goal.recall:
+            shares = _recalls_by_row(found, truth)
+            if shares.mean() - _doubt(shares) >= goal.recall:
                 best = min(best, cost)
                 break
             step += 1
 
 
 def answer(index: VectorIndex, truth: GroundTruth) -> Neighbours:
-    """Search for the queries of a ground truth as if each came alone, their own rows left out."""
+    """Search for the queries of a ground truth as if each came alone, their own rows left out.
+
+    Own rows are found besides the k, so one candidate more is asked for, not one for each k.
+    """
+    effort = index.plan.search_parameters
+    if effort.k_factor is not None:
+        factor = (effort.k_factor * truth.k + 1.5) / (truth.k + 1)
+        index = index.with_parameters(replace(effort, k_factor=factor))
     size = index.most_alone or max(1, truth.rows.size)
     parts = [
         index.search(truth.queries[start : start + size], truth.k + 1)
@@ -148,13 +178,22 @@ def _cost(index: VectorIndex, effort: SearchParameters, k: int) -> float:
     return query_ns(index.plan, effort, index.rows, index.dim, k)
 
 
-def _recall_by_row(found: Neighbours, truth: GroundTruth) -> float:
+def _doubt(shares: Shares) -> float:
+    return float(shares.std(ddof=1) / sqrt(shares.size)) if shares.size > 1 else 0.0
+
+
+def _recalls_by_row(found: Neighbours, truth: GroundTruth) -> Shares:
     hits = (found.rows[:, :, None] == truth.neighbours.rows[:, None, :]).any(axis=2)
-    return float(hits.mean())
+    shares: Shares = hits.mean(axis=1)
+    return shares
 
 
 def _steps(first: int, last: int) -> list[int]:
-    """Return first, ..., last, each about 1.41 times the one before: 1, 2, 3, 4, 6, 8, 12, ..."""
-    steps = {min(last, round(first * 2**exponent)) for exponent in range(last.bit_length())}
-    steps |= {min(last, round(first * 1.5 * 2**exponent)) for exponent in range(last.bit_length())}
+    """Return first, ..., last, four to each doubling: 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, ..."""
+    quarters = (1.0, 1.25, 1.5, 1.75)
+    steps = {
+        min(last, round(first * part * 2**exponent))
+        for exponent in range(last.bit_length())
+        for part in quarters
+    }
     return sorted(steps | {last})

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -15,25 +14,29 @@ from models.indexes.files import IndexHeader, read_index, write_index
 from models.indexes.layers import Layers
 from models.indexes.list_pairs import ListMatches, pairs_in_lists
 from models.indexes.list_search import ListSearch
-from models.indexes.plans import SearchParameters
 from models.indexes.principal import fix_axes, principal_axes
 from models.indexes.results import (
-    NO_ROW,
     Neighbours,
     RangeMatches,
     faiss_radius,
     from_faiss,
-    no_neighbours,
 )
-from models.indexes.selectors import flags_of, selector_of
+from models.indexes.searcher import Searcher
+from models.indexes.selectors import flags_of
 from models.indexes.streams import prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models.indexes.plans import IndexPlan
+    from models.indexes.plans import IndexPlan, SearchParameters
     from models.types import Matrix, Metric, RowIds
+
+_ITERATIONS: Final = 5
+"""Of k-means for lists: FAISS's 10 take twice the time and find no more."""
+_CODEBOOK_ITERATIONS: Final = 8
+_CODEBOOK_POINTS: Final = 64
+"""Of k-means for the 16 centroids of two dimensions each; FAISS's 25 and 256 find no more."""
 
 
 class VectorIndex:
@@ -55,6 +58,7 @@ class VectorIndex:
     ) -> None:
         self._index = faiss_index
         self._layers = Layers.of(faiss_index)
+        self._searcher = Searcher(self._layers, metric)
         self.metric = metric
         self.plan = plan
         self.fingerprint = fingerprint
@@ -83,7 +87,7 @@ class VectorIndex:
     @property
     def lists(self) -> int | None:
         """How many inverted lists it has, None for other kinds."""
-        return None if self._layers.lists is None else int(self._layers.lists.nlist)
+        return self._searcher.lists
 
     @property
     def has_store(self) -> bool:
@@ -108,13 +112,13 @@ class VectorIndex:
     @property
     def most_met(self) -> int:
         """How many rows a query is compared with at the most."""
-        nprobe = self._effort().nprobe
+        nprobe = self._effort.nprobe
         return self.rows if nprobe is None else self._layers.longest(nprobe)
 
     @property
     def is_graph(self) -> bool:
         """Whether search walks over an HNSW graph."""
-        return isinstance(self._index, library().IndexHNSW)
+        return self._searcher.is_graph
 
     def with_parameters(self, parameters: SearchParameters) -> VectorIndex:
         """Return the same index (sharing its vectors) searched with another effort."""
@@ -134,7 +138,10 @@ class VectorIndex:
         """
         ready, lists = prepared(sample, self.dim, self.metric), self._layers.lists
         if lists is not None:
-            lists.cp.seed = seed
+            lists.cp.seed, lists.cp.niter = seed, _ITERATIONS
+            if hasattr(lists, "pq"):
+                lists.pq.cp.niter = _CODEBOOK_ITERATIONS
+                lists.pq.cp.max_points_per_centroid = _CODEBOOK_POINTS
             # The plan bounds the lists; below one list's worth FAISS would print a warning.
             lists.cp.min_points_per_centroid = 1
         if self._layers.transform is not None:
@@ -172,28 +179,10 @@ class VectorIndex:
             IndexMismatchError, InvalidVectorsError: see `prepared`.
         """
         ready = prepared(queries, self.dim, self.metric)
-        available = self.rows if allowed is None else np.unique(allowed).size
-        if ready.shape[0] == 0 or available == 0:
-            return no_neighbours(ready.shape[0], k)
-        selector = None if allowed is None else selector_of(self.rows, allowed)
-        effort = self._effort(self.rows / available)
-        if self._meets_lists_often(ready):
-            alive = None if allowed is None else flags_of(self.rows, allowed)
-            lists = ListSearch(self._layers, effort.nprobe or 1, alive)
-            distances, rows = lists.nearest(ready, k)
-            found = Neighbours(rows, from_faiss(distances, rows, self.metric))
-        else:
-            found = self._search(ready, k, self._layers.parameters(effort, selector))
-        last = min(k, available) - 1
-        while effort.nprobe is not None and effort.nprobe < (self.lists or 0):
-            # The probed lists of these queries hold fewer than k rows: more lists for them.
-            short = np.flatnonzero(found.rows[:, last] == NO_ROW)
-            if short.size == 0:
-                break
-            effort = replace(effort, nprobe=min(4 * effort.nprobe, self.lists or 1))
-            again = self._search(ready[short], k, self._layers.parameters(effort, selector))
-            found.rows[short], found.similarities[short] = again.rows, again.similarities
-        return found
+        effort = self.plan.search_parameters
+        if allowed is None:
+            return self._searcher.search(ready, k, effort)
+        return self._searcher.search_among(ready, k, effort, flags_of(self.rows, allowed))
 
     def range_search(
         self, queries: Matrix, threshold: float, most: int | None = None
@@ -217,13 +206,13 @@ class VectorIndex:
             nothing = np.empty(0, dtype=np.int64)
             return RangeMatches(nothing, nothing, np.empty(0, dtype=np.float32))
         limit = self.rows * ready.shape[0] if most is None else most
-        radius, effort = faiss_radius(threshold, self.metric), self._effort()
+        radius, effort = faiss_radius(threshold, self.metric), self._effort
         if self._layers.is_searched_by_lists:
             lists = ListSearch(self._layers, effort.nprobe or 1)
             queries_of, rows, distances = lists.within(ready, radius, limit)
         else:
             limits, distances, rows = self._index.range_search(
-                ready, radius, params=self._layers.parameters(effort)
+                ready, radius, params=self._searcher.parameters(effort)
             )
             if rows.size > limit:
                 raise TooManyMatchesError(rows.size)
@@ -232,13 +221,9 @@ class VectorIndex:
 
     def pairs_within(self, threshold: float) -> Iterator[ListMatches] | None:
         """Find all pairs that reach a threshold by the codes; None unless a row probes one list."""
-        if self._effort().nprobe != 1 or not self._layers.is_searched_by_lists:
+        if self._effort.nprobe != 1 or not self._layers.is_searched_by_lists:
             return None
         return pairs_in_lists(ListSearch(self._layers, 1), faiss_radius(threshold, self.metric))
-
-    def _meets_lists_often(self, ready: Matrix) -> bool:
-        """Tell whether so many queries are cheaper list by list."""
-        return self._layers.is_searched_by_lists and ready.shape[0] >= (self.lists or 0)
 
     def save(self, path: Path, fingerprint: str | None = None) -> None:
         """Write the index whole or not at all; plain FAISS can read the file too.
@@ -275,18 +260,6 @@ class VectorIndex:
             if found != expected:
                 raise IndexMismatchError(what, found, expected)
 
-    def _search(self, ready: Matrix, k: int, parameters: Any) -> Neighbours:
-        distances, rows = self._index.search(ready, k, params=parameters)
-        return Neighbours(rows, from_faiss(distances, rows, self.metric))
-
-    def _effort(self, widen: float = 1.0) -> SearchParameters:
-        """Return the tuned effort, multiplied within the bounds of what the index has."""
-        wanted = self.plan.search_parameters
-        if self.lists is not None:
-            nprobe = min(self.lists, ceil((wanted.nprobe or 1) * widen))
-            return replace(wanted, nprobe=nprobe)
-        if self.is_graph:
-            return SearchParameters(
-                ef_search=ceil(min(self.rows, (wanted.ef_search or 64) * widen))
-            )
-        return SearchParameters()
+    @property
+    def _effort(self) -> SearchParameters:
+        return self._searcher.effort(self.plan.search_parameters)

@@ -87,17 +87,11 @@ def with_calibration(lake: Lake, settings: Settings, space: SpaceRow) -> Setting
     because a model is new. `uncalibrated_note` says so.
     """
     name = space.id.name
-    duplicates = settings.space(name).duplicates
-    if duplicates.threshold != "auto":
+    if settings.space(name).duplicates.threshold != "auto":
         return settings
     stored = fitting_calibration(lake, settings, space)
     threshold = stored.threshold if stored else None
-    changed = duplicates.model_copy(update={"threshold": threshold})
-    spaces = tuple(
-        one.model_copy(update={"duplicates": changed}) if one.name == name else one
-        for one in settings.spaces
-    )
-    return settings.model_copy(update={"spaces": spaces})
+    return settings.with_duplicates(name, {"threshold": threshold})
 
 
 def with_note(

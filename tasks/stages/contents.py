@@ -86,19 +86,29 @@ def item_of(payload: Payload, min_side: int | None = None) -> Any:
     return decode_image(payload, min_side) if isinstance(payload, bytes) else payload
 
 
-def view_first_places(work: Workspace, lake: Lake, sources: Sequence[str]) -> None:
+def view_first_places(
+    work: Workspace, lake: Lake, sources: Sequence[str], known: str | None = None
+) -> None:
     """Make the view `first_places`: of each content that sources hold now, where it comes first.
 
     Rows are those of `CONTENT_REFS`. What is first, by source, file, position and key, is the same
     on every machine, and so is all that is made in that order.
+
+    Args:
+        work: where the view is made.
+        lake: whose items.
+        sources: their names.
+        known: a query for contents that are of no interest. They are passed over first of all, so
+            that a few new contents among many cost little.
     """
     work.view_table(lake, "items")
     listed = ", ".join(quoted(source) for source in sources)
     columns = ", ".join(CONTENT_REFS.names)
-    work.execute(
-        f"""CREATE VIEW live AS SELECT {columns} FROM items
-        WHERE NOT deleted AND source IN ({listed})"""
-    )
+    here = f"SELECT {columns} FROM items WHERE NOT deleted AND source IN ({listed})"
+    if known is None:
+        work.execute(f"CREATE VIEW live AS {here}")
+    else:
+        work.execute(f"CREATE TABLE live AS FROM ({here}) ANTI JOIN ({known}) USING (content_id)")
     # Most contents stand once: only the others are sorted for it.
     work.execute(
         "CREATE TABLE copied AS SELECT content_id FROM live GROUP BY content_id HAVING count(*) > 1"

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.content import digest_of_column
+from data.databases import sandbox
 from data.scans import table_batches
 from data.schemas import ITEMS
 from latentlake.errors import ConfigError
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
-    from latentlake.duplicate_settings import Rule
+    from latentlake.names import Rule
     from latentlake.settings import Settings
     from models.analysis.edges import Edges
     from tasks.stages.receipts import StageReceipt
@@ -163,15 +164,16 @@ def ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
         batch.filter(pc.invert(batch["deleted"])).select(columns).cast(schema)
         for batch in table_batches(lake, "items", read, ("source", chosen))
     )
-    with duckdb.connect() as connection:
+    with sandbox() as connection:
         connection.register("items", pa.RecordBatchReader.from_batches(schema, live))
-        connection.execute("SET enable_external_access = false")
         try:
-            return connection.sql(
+            ranked = connection.sql(
                 f"SELECT item_id, content_id FROM items ORDER BY {keep}, item_id"  # noqa: S608
             ).to_arrow_table()
         except duckdb.Error as error:
             raise ConfigError(f'duplicates.keep = "{keep}": {error}') from None
+        connection.unregister("items")
+    return ranked
 
 
 def _priority(ranked: pa.Table, vectors: ShardVectors) -> Any:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 INDEX_FILE = "index.faiss"
 CONTENTS_FILE = "contents.parquet"
 _FIRST = "trained: the first of these settings"
-_REVISION = 3
+_REVISION = 4
 """Raise it when the same vectors should get another index."""
 
 
@@ -238,7 +238,9 @@ def _stored(
     }
     if version.path is None:
         with lake.store.writing(f"{path}/{CONTENTS_FILE}", "index contents") as temporary:
-            pq.write_table(pa.table({"content_id": version.contents}), temporary)
+            # Ids are all different: a dictionary or compression would take time and save nothing.
+            ids = pa.table({"content_id": version.contents})
+            pq.write_table(ids, temporary, compression="none", use_dictionary=False)
         with lake.store.writing(f"{path}/{INDEX_FILE}", "index") as temporary:
             built.index.save(temporary, space.id.fingerprint)
             details["size_bytes"] = temporary.stat().st_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from models.types import RowIds
     from tasks.stages.budget import Budget
 
+Filtered = TypeVar("Filtered", pa.Array, pa.RecordBatch)
 _KEY_BYTES: Final = 4
 _HASH_BYTES: Final = 8
 
@@ -48,6 +49,7 @@ class TextComparison:
         self.present = np.zeros(vectors.rows, np.bool_)
         self._lengths = np.zeros(vectors.rows, np.int64)
         self._digests = np.zeros((vectors.rows, 2), np.uint64)
+        self._rows = self._table_rows()
         for rows, batch in self._batches("normalised", "shingles"):
             self.present[rows] = True
             sizes = np.asarray(pc.binary_length(batch["shingles"]), np.int64)
@@ -90,7 +92,7 @@ class TextComparison:
         for held, batch in self._batches("bands"):
             at = place[held]
             some = at != NO_ROW
-            values = _joined_bytes(batch["bands"].filter(pa.array(some)), "<u4")
+            values = _joined_bytes(_filtered(batch["bands"], some), "<u4")
             keys[at[some]] = values.reshape(-1, BANDS)[:, start:stop]
         return keys
 
@@ -125,26 +127,38 @@ class TextComparison:
         hashes = np.empty(offsets[-1], np.uint64)
         place = np.full(self._vectors.rows, NO_ROW, np.int64)
         place[rows] = np.arange(rows.size)
+        end = 0
         for path in self._lake.files("wordings"):
             with pq.ParquetFile(readable(path)) as file:
                 for group in range(file.num_row_groups):
-                    ids = file.read_row_group(group, columns=["content_id"])["content_id"]
-                    held = self._vectors.rows_of(ids)
+                    start, end = end, end + file.metadata.row_group(group).num_rows
+                    held = self._rows[start:end]
                     at = np.where(held == NO_ROW, NO_ROW, place[held])
                     if (at == NO_ROW).all():
                         continue
                     column = file.read_row_group(group, columns=["shingles"])["shingles"]
                     for row in np.flatnonzero(at != NO_ROW).tolist():
-                        start, stop = offsets[at[row]], offsets[at[row] + 1]
-                        hashes[start:stop] = np.frombuffer(column[row].as_py(), "<u8")
+                        place_of = slice(offsets[at[row]], offsets[at[row] + 1])
+                        hashes[place_of] = np.frombuffer(column[row].as_py(), "<u8")
         return Shingles(hashes, offsets)
+
+    def _table_rows(self) -> RowIds:
+        """Return which row each row of the table is, in its order; -1 for texts of other spaces."""
+        batches = table_batches(self._lake, "wordings", ["content_id"])
+        rows = [self._vectors.rows_of(batch["content_id"]) for batch in batches]
+        return np.concatenate([np.empty(0, np.int64), *rows])
 
     def _batches(self, *columns: str) -> Iterator[tuple[RowIds, pa.RecordBatch]]:
         """Yield the rows of this space's texts, and what the table has of them."""
-        for batch in table_batches(self._lake, "wordings", ["content_id", *columns]):
-            rows = self._vectors.rows_of(batch["content_id"])
-            held = rows != NO_ROW
-            yield rows[held], batch.filter(pa.array(held))
+        end = 0
+        for batch in table_batches(self._lake, "wordings", list(columns)):
+            start, end = end, end + batch.num_rows
+            held = self._rows[start:end] != NO_ROW
+            yield self._rows[start:end][held], _filtered(batch, held)
+
+
+def _filtered(rows: Filtered, held: npt.NDArray[np.bool_]) -> Filtered:
+    return rows if held.all() else rows.filter(pa.array(held))
 
 
 def _joined_bytes(column: pa.BinaryArray, kind: str) -> np.ndarray:

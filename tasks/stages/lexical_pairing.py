@@ -19,6 +19,7 @@ from models.analysis.lexical_pairs import LEXICAL_KINDS, LexicalPairs, joined_le
 from models.indexes.results import NO_ROW
 from tasks.stages.budget import budget_of
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed, is_built
+from tasks.stages.covered import Covered
 from tasks.stages.lexical_comparing import TextComparison
 from tasks.stages.needs import wordings_need
 from tasks.stages.pairing import read_pairs
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from data.lake import Lake
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
-    from models.types import RowIds
     from tasks.stages.receipts import StageReceipt
 
 
@@ -56,22 +56,20 @@ def pair_texts(
 
     def work(last: Details | None) -> Built:
         if threshold is None:
-            _store(lake, space, vectors, joined_lexical([]), np.empty(0, np.int64), run_id)
+            _store(lake, space, vectors, joined_lexical([]), run_id)
+            covered = Covered.read(lake, "lexical_paired", space, vectors, anew=True)
+            covered.replace(lake, vectors, covered.rows, run_id)
             return Built({"pairs": 0})
         budget.require(
             f"lexical duplicates of space '{space.label}'", wordings_need(vectors, budget.compared)
         )
         comparison = TextComparison(lake, space, vectors, budget, threshold)
-        fresh, old = comparison.present.copy(), joined_lexical([])
-        if last is not None:
-            where = pc.field("space") == space.key
-            known = lake.read("lexical_paired", where=where, columns=["content_id"])
-            rows = vectors.rows_of(known["content_id"])
-            fresh[rows[rows != NO_ROW]] = False
-            old = stored_lexical(lake, space, vectors)
-        found = joined_lexical([old, comparison.pairs(fresh)])
-        covered = np.flatnonzero(comparison.present).astype(np.int64)
-        _store(lake, space, vectors, found, covered, run_id)
+        covered = Covered.read(lake, "lexical_paired", space, vectors, anew=last is None)
+        fresh = comparison.present & ~covered.rows
+        old = [] if last is None else [stored_lexical(lake, space, vectors)]
+        found = joined_lexical([*old, comparison.pairs(fresh)])
+        _store(lake, space, vectors, found, run_id)
+        covered.replace(lake, vectors, comparison.present, run_id)
         details = {"threshold": threshold, "searched": int(fresh.sum())}
         return Built({"pairs": found.pairs.count}, details)
 
@@ -93,12 +91,7 @@ def stored_lexical(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> Lexica
 
 
 def _store(
-    lake: Lake,
-    space: SpaceRow,
-    vectors: ShardVectors,
-    found: LexicalPairs,
-    covered: RowIds,
-    run_id: str,
+    lake: Lake, space: SpaceRow, vectors: ShardVectors, found: LexicalPairs, run_id: str
 ) -> None:
     pairs, ids = found.pairs, vectors.content_ids
     columns = [
@@ -109,5 +102,3 @@ def _store(
     ]
     rows = pa.Table.from_arrays(columns, LEXICAL_PAIRS.columns.names[1:])
     lake.replace_space("lexical_pairs", space.key, rows, run_id)
-    texts = pa.table({"content_id": ids.take(pa.array(covered))})
-    lake.replace_space("lexical_paired", space.key, texts, run_id)

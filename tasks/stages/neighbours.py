@@ -182,11 +182,11 @@ def _old_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int) -> Ol
     has_list, torn, gone = np.zeros(vectors.rows, np.bool_), np.zeros(vectors.rows, np.bool_), 0
     for of, lists, broken in read_lists(lake, space, vectors, k):
         alive = of != NO_ROW
-        rows = of[alive]
-        found.rows[rows], found.similarities[rows] = lists.rows[alive], lists.similarities[alive]
-        torn[rows] = broken[alive]
+        rows, some = of[alive], slice(None) if alive.all() else alive
+        found.rows[rows], found.similarities[rows] = lists.rows[some], lists.similarities[some]
+        torn[rows] = broken[some]
         has_list[rows] = True
-        gone += int((~alive).sum())
+        gone += of.size - rows.size
     return OldGraph(
         found,
         Metric(space.id.metric),

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from data.result_schemas import PAIRS
 from data.space_files import numbered_ids, read_numbered
@@ -24,6 +23,7 @@ from tasks.stages.builds import (
     build_if_changed,
     progress_of,
 )
+from tasks.stages.covered import Covered
 from tasks.stages.held import Held
 from tasks.stages.indexing import index_over, stored_index_bytes
 from tasks.stages.needs import pairs_need
@@ -61,15 +61,13 @@ def pair_contents(
     def work(last: Details | None) -> Built:
         needed = pairs_need(vectors, stored_index_bytes(lake, space))
         budget.require(f"duplicates of space '{space.label}'", needed)
-        old, fresh = _no_pairs(), np.arange(vectors.rows, dtype=np.int64)
-        if last is not None:
-            known = lake.read("paired", where=pc.field("space") == name, columns=["content_id"])
-            fresh = vectors.rows_outside(known["content_id"])
-            old = stored_pairs(lake, name, vectors)
+        covered = Covered.read(lake, "paired", space, vectors, anew=last is None)
+        fresh = np.flatnonzero(~covered.rows).astype(np.int64)
+        old = stored_pairs(lake, name, vectors) if last is not None else _no_pairs()
         found = joined(old, _found(lake, budget, space, vectors, threshold, fresh))
         lake.replace_space("pairs", name, _rows(vectors, found), run_id)
         _held.put(_state(lake, name, vectors), found, _PAIR_BYTES * found.count)
-        lake.replace_space("paired", name, _covered(vectors), run_id)
+        covered.replace(lake, vectors, np.ones(vectors.rows, np.bool_), run_id)
         details = {"threshold": threshold, "searched": int(fresh.size)}
         return Built({"pairs": found.count}, details)
 
@@ -148,10 +146,6 @@ def _rows(vectors: ShardVectors, pairs: Pairs) -> pa.Table:
         pa.array(pairs.similarities, pa.float32()),
     ]
     return pa.Table.from_arrays(columns, PAIRS.columns.names[1:])
-
-
-def _covered(vectors: ShardVectors) -> pa.Table:
-    return pa.table({"content_id": vectors.content_ids})
 
 
 def _no_pairs() -> Pairs:

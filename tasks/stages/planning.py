@@ -111,14 +111,14 @@ def work_folder(space: SpaceRow) -> str:
 
 
 def _view_pending(work: Workspace, lake: Lake, settings: Settings, space: SpaceRow) -> None:
-    """Make the table `pending`, a row of `CONTENT_REFS` a content that is to be encoded."""
-    view_first_places(work, lake, settings.space(space.id.name).sources)
+    """Make the view `pending`, a row of `CONTENT_REFS` a content that is to be encoded."""
     known = [refused_contents(work, lake, space)]
     if paths := shard_paths(lake, space.id):
         work.view_files("encoded", paths, ["content_id"])
         known.append("SELECT content_id FROM encoded")
-    work.execute(f"CREATE VIEW known AS {' UNION ALL '.join(known)}")
-    work.execute("CREATE TABLE pending AS FROM first_places ANTI JOIN known USING (content_id)")
+    sources = settings.space(space.id.name).sources
+    view_first_places(work, lake, sources, " UNION ALL ".join(known))
+    work.execute("CREATE VIEW pending AS FROM first_places")
 
 
 def _chunks(work: Workspace, rows: int) -> Iterator[pa.Table]:

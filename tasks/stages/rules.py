@@ -24,7 +24,8 @@ from tasks.stages.builds import last_build
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from data.lake import Lake
-    from latentlake.duplicate_settings import DuplicateSettings, Rule
+    from latentlake.duplicate_settings import DuplicateSettings
+    from latentlake.names import Rule
     from latentlake.settings import Settings
     from models.analysis.edges import Edges
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from data.catalog import CATALOG_NAME, write_catalog
+from data.changes import append_rows
 from data.fencing import differs_from, fence_tables
 from data.lake import Lake, Snapshot, table_of
 from data.undo import become_writer, undo_unfinished
@@ -146,7 +147,7 @@ def finish_run(
         dead = None if worked else _recorded_since(lake, snapshot)
         if dead is None:
             row = _row(settings, run, receipts, seconds)
-            lake.upsert("runs", table_of("runs", [row]), run_id)
+            append_rows(lake, "runs", iter([table_of("runs", [row])]), run_id)
         run_id = dead or run_id
         snapshot = lake.commit_snapshot(run_id)
     if snapshot is None:

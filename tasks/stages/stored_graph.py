@@ -105,10 +105,15 @@ def read_lists(
             release_unused()
         of = _rows_from(vectors, start, batch["content_id"])
         start += of.size
+        rows = row_of[numbered.indices.to_numpy()]
+        similarities = batch["similarities"].flatten().to_numpy()
+        if rows.size == of.size * k:  # as most are: all lists are full
+            lists = Neighbours(rows.reshape(-1, k), similarities.reshape(-1, k))
+            yield of, lists, (lists.rows == NO_ROW).any(axis=1)
+            continue
         present = np.arange(k) < np.asarray(pc.list_value_length(batch["neighbours"]))[:, None]
         lists = no_neighbours(of.size, k)
-        lists.rows[present] = row_of[numbered.indices.to_numpy()]
-        lists.similarities[present] = batch["similarities"].flatten().to_numpy()
+        lists.rows[present], lists.similarities[present] = rows, similarities
         yield of, lists, (present & (lists.rows == NO_ROW)).any(axis=1)
 
 

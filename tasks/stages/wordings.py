@@ -67,11 +67,9 @@ def complete_wordings(lake: Lake, settings: Settings, space: SpaceRow, run_id: s
     drop_other_rules(lake, settings, "wordings", RULES, run_id)
     with working_on(lake, settings, "wordings") as work:
         work.view_table(lake, "wordings")
-        view_first_places(work, lake, settings.space(space.id.name).sources)
-        work.execute(
-            "CREATE TABLE pending AS FROM first_places "
-            "ANTI JOIN (SELECT content_id FROM wordings) USING (content_id)"
-        )
+        known = "SELECT content_id FROM wordings"
+        view_first_places(work, lake, settings.space(space.id.name).sources, known)
+        work.execute("CREATE VIEW pending AS FROM first_places")
         rows = _rows(settings, work, f"duplicates {space.label}: wording")
         return append_rows(lake, "wordings", rows, run_id)
 

@@ -54,6 +54,9 @@ def test_a_threshold_and_a_budget_are_taken_for_one_space(invoke: Invoke) -> Non
     low = invoke("duplicates", "--space", "words", "--threshold", "0.2")
     assert low.exit_code == 1
     assert "they are stored from 0.98 on" in low.stderr
+    assert {row["rule"] for row in rows_of(invoke, "duplicates", "--rule", "components")} == {
+        "components"
+    }
     # Photos are compared by their pixels whatever the threshold is.
     assert rows_of(invoke, "duplicates", "--space", "cnn", "--threshold", "0.2")
 

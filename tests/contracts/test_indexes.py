@@ -272,3 +272,12 @@ def test_more_neighbours_than_rows_are_filled_up(case: Case) -> None:
     assert (np.sort(found.rows, axis=1)[:, :3] == -1).all()
     assert (found.rows[:, -3:] == -1).all()
     assert np.isneginf(found.similarities[:, -3:]).all()
+
+
+def test_a_query_alone_finds_what_it_finds_beside_others(case: Case) -> None:
+    some = case.queries[: min(12, case.index.most_alone or 12)]
+    together = case.index.search(some, K)
+    alone = [case.index.search(some[one : one + 1], K) for one in range(some.shape[0])]
+    assert (np.concatenate([one.rows for one in alone]) == together.rows).all()
+    apart = np.concatenate([one.similarities for one in alone]) - together.similarities
+    assert np.abs(apart).max() <= 1e-5 * np.square(case.vectors).sum(1).max()

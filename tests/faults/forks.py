@@ -34,6 +34,7 @@ class Attempt:
         point: kill it where it reaches this commit point ...
         count: ... for the so-manieth time.
         after_s: kill it after so many seconds.
+        file_to_see: kill it when a file of this name has bytes in the lake's folder of work.
         copies: start so many at once, and kill none.
     """
 
@@ -41,6 +42,7 @@ class Attempt:
     point: str | None = None
     count: int = 1
     after_s: float | None = None
+    file_to_see: str | None = None
     copies: int = 1
 
 
@@ -109,8 +111,11 @@ def serve() -> None:
     import faiss  # noqa: F401
     import gensim.models  # noqa: F401
     import sklearn.feature_extraction.text  # noqa: F401
+    import torch  # noqa: F401
 
     import data.stores.sql  # noqa: F401
+    import models.encoders.efficientnet_lite
+    import models.encoders.engines.torch_engine  # noqa: F401
     import tests.faults.lakes  # noqa: F401
     from data.stores.connection import connect
 
@@ -128,7 +133,7 @@ def _served(attempt: Attempt) -> dict[str, Any]:
     began = time.monotonic()
     children = [_start(attempt, trace, errors) for _ in range(attempt.copies)]
     limit = LIMIT_S if attempt.after_s is None else attempt.after_s
-    codes = [_waited(child, began + limit) for child in children]
+    codes = [_waited(child, began + limit, attempt) for child in children]
     return {
         "codes": codes,
         "points": trace.read_text().splitlines(),
@@ -155,12 +160,16 @@ def _start(attempt: Attempt, trace: Path, errors: Path) -> int:
         os._exit(code)
 
 
-def _waited(child: int, deadline: float) -> int:
+def _waited(child: int, deadline: float, attempt: Attempt) -> int:
+    work = Path(attempt.folder) / "lake" / "work"
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
-        if time.monotonic() >= deadline:
+        seen = attempt.file_to_see and any(
+            path.stat().st_size for path in work.rglob(attempt.file_to_see)
+        )
+        if seen or time.monotonic() >= deadline:
             os.kill(child, signal.SIGKILL)
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         time.sleep(0.002)

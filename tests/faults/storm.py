@@ -1,4 +1,6 @@
-"""Hundreds of kills: `python -m tests.faults.storm --kills 200 --seed 1`, on S3 by `--store s3`.
+"""Hundreds of kills: `python -m tests.faults.storm --kills 200 --seed 1`.
+
+On S3 by `--store s3`, over photos that are compared by their pixels by `--photos`.
 
 Each trial takes a fresh project (or a built one whose sources have changed), kills some runs one
 after the other (half of them at a commit point, half at a random moment), lets the last one end,
@@ -31,13 +33,13 @@ from tests.faults.conftest import Uninterrupted
 from tests.faults.forks import Attempt, Forks
 from tests.faults.lakes import (
     ROOT,
-    change_sources,
+    TEXTS,
     check_snapshot,
     check_tables_are_sound,
-    make_project,
     orphans,
     state_of,
 )
+from tests.faults.photo_lakes import ALBUM
 from tests.s3.server import environment, running_s3
 from tests.tasks.conftest import Project
 
@@ -82,6 +84,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--store", choices=("folder", "s3"), default="folder")
+    parser.add_argument("--photos", action="store_true", help="photos in place of texts")
     parser.add_argument("--in-a-row", type=int, default=3, help="kills in one trial, at most")
     parser.add_argument("--output", type=Path, help="write the result as JSON")
     chosen = parser.parse_args()
@@ -106,6 +109,7 @@ def as_json(tally: Tally, chosen: argparse.Namespace, began: float, facts: dict[
             "kills": dict(tally.kills),  # asdict would turn a Counter inside out
             "command": " ".join(["python -m tests.faults.storm", *sys.argv[1:]]),
             "store": chosen.store,
+            "sources": "photos" if chosen.photos else "texts",
             "kills_in_all": tally.kills.total(),
             "seconds": round(time.monotonic() - began, 1),
             "machine": facts,
@@ -170,10 +174,11 @@ def storm(
 ) -> Iterator[None]:
     """Kill and compare; after each trial the tally is whole."""
     chance = random.Random(chosen.seed)
-    expected = Uninterrupted(folder / "expected", forks, lakes.root)
+    sources = ALBUM if chosen.photos else TEXTS
+    expected = Uninterrupted(folder / "expected", forks, lakes.root, sources)
     lakes.put_away("expected")
     built = folder / "built"
-    make_project(built, lakes.root)
+    sources.make(built, lakes.root)
     forks.run(Attempt(str(built)))
     lakes.put_away("built")
     while tally.kills.total() < chosen.kills:
@@ -183,10 +188,10 @@ def storm(
             shutil.copytree(built, place)
             lakes.bring_back("built")
             project = Project(place)
-            change_sources(project)
+            sources.change(project)
             usual, state = expected.second, expected.changed
         else:
-            project = make_project(place, lakes.root)
+            project = sources.make(place, lakes.root)
             usual, state = expected.first, expected.built
         killed = [
             kill_once(place, forks, tally, usual.points, usual.seconds, chance)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROWS, BLOCKS = 150, 15
+POINTS = ("checkpoint written", "checkpoint named")
 
 
 def prepared(folder: Path, neighbours: int = 5) -> Own:

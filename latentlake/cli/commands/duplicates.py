@@ -20,6 +20,7 @@ from latentlake.cli.options import (
     space_option,
 )
 from latentlake.cli.output import Output, Result
+from latentlake.names import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from tasks.stages.removal_plans import Plan
 
 _PLAN_OPTIONS: Final = frozenset(
-    {"--dry-run", "--threshold", "--keep", "--budget", "--null"}
+    {"--dry-run", "--threshold", "--keep", "--rule", "--budget", "--null"}
     | {"--export-keep", "--export-remove", "--link", "--copy"}
 )
 _LEAK_OPTIONS: Final = frozenset({"--between", "--and", "--fail-if-any"})
@@ -82,6 +83,7 @@ duplicates.add_command(leaks, "leaks")
     epilog=examples(
         "latentlake duplicates plan --threshold 0.95",
         'latentlake duplicates plan --keep "modified_at asc" --format csv -o plan.csv',
+        "latentlake duplicates plan --rule components",
         "latentlake duplicates plan --budget 1000 --export-remove remove.csv",
         "latentlake duplicates plan --budget 2GB --export-remove remove.txt",
         "latentlake duplicates plan --link /data/kept",
@@ -98,6 +100,11 @@ duplicates.add_command(leaks, "leaks")
     "--keep",
     metavar="SQL",
     help="Which of several is kept: an order over the columns of items.  [default: as configured]",
+)
+@click.option(
+    "--rule",
+    type=click.Choice(RULES),
+    help="Who stays, and as whose twin others go.  [default: as configured]",
 )
 @click.option(
     "--budget",
@@ -129,7 +136,8 @@ def plan(
     on with what was broken off, and replace and remove nothing.
     """
     from latentlake.cli.pinning import pinned_spaces
-    from tasks.stages.removal_plans import Budget, Wishes, plan_removals
+    from tasks.stages.removal_budgets import Budget
+    from tasks.stages.removal_plans import Wishes, plan_removals
 
     if wishes["budget"] and wishes["threshold"] is not None:
         raise click.UsageError("--budget chooses the threshold: leave out --threshold.")
@@ -137,7 +145,7 @@ def plan(
         raise click.UsageError("choose one of --link and --copy.")
     lake, settings, spaces = pinned_spaces(config, space, as_of)
     budget = Budget.parse(wishes["budget"]) if wishes["budget"] else None
-    wanted = Wishes(wishes["threshold"], wishes["keep"], budget)
+    wanted = Wishes(wishes["threshold"], wishes["keep"], budget, wishes["rule"])
     plans = [plan_removals(lake, settings, row, wanted) for row in _chosen(spaces, wishes)]
     lines = [made.line() for made in plans]
     for made in plans:

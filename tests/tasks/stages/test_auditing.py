@@ -41,7 +41,7 @@ def own(tmp_path: Path) -> Own:
     return made
 
 
-def configure(own: Own, **settings: float) -> None:
+def configure(own: Own, **settings: float | str) -> None:
     table = {"threshold": THRESHOLD} | settings
     lines = "".join(f"{key} = {value}\n" for key, value in table.items())
     own.configure(more=f"[spaces.duplicates]\n{lines}")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from data.pinned import PinnedLake
 from latentlake.errors import ConfigError
-from tasks.stages.removal_plans import Budget, Plan, Wishes, plan_removals
+from latentlake.names import RULES
+from tasks.stages.removal_budgets import Budget
+from tasks.stages.removal_plans import Plan, Wishes, plan_removals
 from tasks.stages.spaces import known_space
 from tests.tasks.stages.test_auditing import alike, configure
 from tests.tasks.stages.test_own_vectors import Own, named
@@ -60,6 +63,8 @@ def test_a_plan_without_wishes_is_the_report(built: Own) -> None:
         ({"threshold": 0.95}, {"threshold": 0.95}),
         ({"keep": "key desc"}, {"keep": '"key desc"'}),
         ({"threshold": 0.97, "keep": "key asc"}, {"threshold": 0.97, "keep": '"key asc"'}),
+        ({"rule": "components"}, {"rule": '"components"'}),
+        ({"rule": "first-seen"}, {"rule": '"first-seen"'}),
     ],
 )
 def test_a_plan_is_the_report_that_these_settings_would_make(
@@ -74,12 +79,47 @@ def test_a_plan_is_the_report_that_these_settings_would_make(
     configure(other, **settings)
     assert other.run().changed
     assert planned(made) == rows(other)
+    ruled = {row["rule"] for row in other.lake.read("duplicates").to_pylist()}
+    assert set(made.removals["rule"].to_pylist()) == ruled == {wishes.get("rule", "greedy-cover")}
     after = {(item, twin) for item, twin, _ in rows(other)}
     gone = {item for item, _ in before} - {item for item, _ in after}
     assert made.returned == len(gone)
     new = {item for item, _ in after} - {item for item, _ in before}
     assert made.removals["change"].to_pylist().count("new") == len(new)
     assert made.removals["change"].to_pylist().count("same") == len(before & after)
+
+
+def test_each_rule_plans_something_else(built: Own) -> None:
+    greedy, components, first_seen = (planned(plan(built, rule=rule)) for rule in RULES)
+    assert greedy == rows(built) != components
+    gone = [{item for item, _, _ in made} for made in (greedy, components, first_seen)]
+    assert gone[0] == gone[1] != gone[2]
+
+
+def test_a_plan_for_a_stream_knows_who_was_kept(tmp_path: Path) -> None:
+    own = Own(tmp_path / "own")
+    configure(own, rule='"first-seen"')
+    # Each is like the next one only, by a cosine of .94.
+    fan = {name: [np.cos(n * 0.35), np.sin(n * 0.35), *[0.0] * 10] for n, name in enumerate("dabc")}
+    held = named(alike()) | {"a": fan["a"], "b": fan["b"]}
+    own.put(held)
+    own.run()
+    (removed,) = removed_keys(own) & {"a", "b"}
+    stayed, late = {"a": ("b", "d"), "b": ("a", "c")}[removed]
+    own.put(held | {late: fan[late]})  # it is like the removed one, and stays
+    own.run()
+    held.pop(stayed)
+    own.put(held | {late: fan[late]})
+    own.run()
+    assert removed_keys(own) & set("abcd") == {removed}  # though it was first seen before the other
+    assert planned(plan(own, rule="first-seen")) == planned(plan(own)) == rows(own)
+    with pytest.raises(ConfigError, match="leave out --keep"):
+        plan(own, keep="key asc")
+
+
+def removed_keys(own: Own) -> set[str]:
+    keys = {row["item_id"]: row["key"] for row in own.lake.read("items").to_pylist()}
+    return {keys[item] for item, _, _ in rows(own)}
 
 
 @pytest.mark.parametrize("most", [3, 10, 37, 80, 10_000])
