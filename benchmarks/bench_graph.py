@@ -37,8 +37,8 @@ QUERIES = 2000
 PAIR_RECALL, MOST_SECONDS, MOST_MB = 0.98, 90.0, 6000.0
 EFFORTS: dict[str, tuple[int, ...]] = {
     "latentlake": (0,),
-    "pynndescent": (10, 15, 20, 30),  # neighbours that its own search keeps
-    "faiss nndescent": (16, 24, 32, 48, 64),
+    "pynndescent": (16, 17, 18, 20, 25, 30),  # neighbours that its own search keeps
+    "faiss nndescent": (1, 2, 3, 4, 6, 10),  # rounds; 10 is its default
 }
 
 

@@ -43,16 +43,17 @@ def by_pynndescent(vectors: Any, neighbours: int) -> Any:
     return found[:, 1 : K + 1]
 
 
-def by_faiss(vectors: Any, graph_k: int) -> Any:
+def by_faiss(vectors: Any, rounds: int) -> Any:
     """Return the rows of the k nearest in the graph that FAISS's NNDescent leaves."""
     import faiss
 
     faiss.omp_set_num_threads(THREADS)
-    index = faiss.IndexNNDescentFlat(vectors.shape[1], graph_k, faiss.METRIC_INNER_PRODUCT)
-    index.nndescent.L = graph_k + 50
+    index = faiss.IndexNNDescentFlat(vectors.shape[1], K + 1, faiss.METRIC_INNER_PRODUCT)
+    index.nndescent.iter = rounds
+    index.nndescent.L = K + 51
     index.add(vectors)
     graph = faiss.vector_to_array(index.nndescent.final_graph)
-    return graph.reshape(len(vectors), graph_k)[:, :K]
+    return graph.reshape(len(vectors), K + 1)[:, :K]
 
 
 LIBRARIES: dict[str, Callable[[Any, int], Any]] = {

@@ -11,19 +11,24 @@ Only for the inner product and the cosine: by matrices the Euclidean distance lo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from models.indexes.errors import TooManyMatchesError
-from models.indexes.faiss_library import library
+from models.indexes.faiss_library import library, single_thread
+from models.indexes.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from models.indexes.layers import Layers
     from models.types import Matrix, RowIds
+
+    Meeting = tuple[RowIds, Matrix, RowIds]
+    """Queries, vectors that each of them is compared with, and the rows of these."""
 
 _PROBES_AT_ONCE: Final = 1 << 21
 """Of a block of queries: they are sorted by list, 24 bytes each."""
@@ -61,19 +66,21 @@ class ListSearch:
         Returns:
             (queries, k) float32 and int64, nearest first; row -1 where there are fewer.
         """
-        faiss = library()
         parts = []
         for block in self._blocks(queries):
-            heap = faiss.ResultHeap(block.shape[0], k, keep_max=True)
-            for asking, vectors, rows in self._meetings(block):
-                found, where = faiss.knn(
-                    block[asking],
-                    vectors,
-                    min(k, rows.size),
-                    metric=faiss.METRIC_INNER_PRODUCT,
-                )
-                heap.add_result_subset(asking, found, rows[where])
-            heap.finalize()
+            heap = library().ResultHeap(block.shape[0], k, keep_max=True)
+            with single_thread() as faiss:
+                for asking, similarities, rows in self._products(block):
+                    # FAISS's Python has no name for it: one heap a query over all lists.
+                    heap.heaps.addn_query_subset_with_ids(
+                        asking.size,
+                        faiss.swig_ptr(asking),
+                        rows.size,
+                        faiss.swig_ptr(similarities),
+                        faiss.swig_ptr(rows),
+                        0,
+                    )
+                heap.finalize()
             parts.append((heap.D, heap.I))
         return np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts])
 
@@ -93,17 +100,13 @@ class ListSearch:
         start, total = 0, 0
         found: list[tuple[RowIds, RowIds, npt.NDArray[np.float32]]] = []
         for block in self._blocks(queries):
-            for asking, vectors, rows in self._meetings(block):
-                size = max(1, _SIMILARITIES_AT_ONCE // rows.size)
-                for first in range(0, asking.size, size):
-                    some = asking[first : first + size]
-                    similarities = block[some] @ vectors.T
-                    query, where = np.nonzero(similarities > radius)
-                    if where.size:
-                        found.append((some[query] + start, rows[where], similarities[query, where]))
-                        total += where.size
-                    if total > most:
-                        raise TooManyMatchesError(total)
+            meetings = self._pieces(block)
+            for query, row, similarity in side_by_side(partial(_near, block, radius), meetings):
+                if query.size:
+                    found.append((query + start, row, similarity))
+                    total += query.size
+                if total > most:
+                    raise TooManyMatchesError(total)
             start += block.shape[0]
         if not found:
             nothing = np.empty(0, np.int64)
@@ -117,7 +120,23 @@ class ListSearch:
         for start in range(0, queries.shape[0], size):
             yield queries[start : start + size]
 
-    def _meetings(self, queries: Matrix) -> Iterator[tuple[RowIds, Matrix, RowIds]]:
+    def _products(self, queries: Matrix) -> Iterator[tuple[RowIds, Matrix, RowIds]]:
+        """Yield queries, their similarities to rows they meet, and these rows."""
+
+        def multiplied(piece: Meeting) -> tuple[RowIds, Matrix, RowIds]:
+            asking, vectors, rows = piece
+            return asking, queries[asking] @ vectors.T, rows
+
+        return side_by_side(multiplied, self._pieces(queries))
+
+    def _pieces(self, queries: Matrix) -> Iterator[Meeting]:
+        """Yield meetings whose similarities are not too many at once."""
+        for asking, vectors, rows in self._meetings(queries):
+            size = max(1, _SIMILARITIES_AT_ONCE // rows.size)
+            for first in range(0, asking.size, size):
+                yield asking[first : first + size], vectors, rows
+
+    def _meetings(self, queries: Matrix) -> Iterator[Meeting]:
         """Yield which queries meet which vectors, and the rows of these."""
         lists = self.layers.nearest_lists(queries, self.nprobe)[1].astype(np.int32).ravel()
         order = np.argsort(lists, kind="stable")
@@ -137,3 +156,13 @@ class ListSearch:
         for start in range(0, places.size, size):
             some = places[start : start + size]
             yield self.layers.codes(number, rows[some], some), rows[some]
+
+
+def _near(
+    queries: Matrix, radius: float, piece: Meeting
+) -> tuple[RowIds, RowIds, npt.NDArray[np.float32]]:
+    """Return what is nearer than a radius: query, row, similarity."""
+    asking, vectors, rows = piece
+    similarities = queries[asking] @ vectors.T
+    query, where = np.nonzero(similarities > radius)
+    return asking[query], rows[where], similarities[query, where]

@@ -12,7 +12,7 @@ from models.indexes.exact import faiss_metric
 from models.indexes.faiss_library import library, single_thread
 from models.indexes.files import IndexHeader, read_index, write_index
 from models.indexes.layers import Layers
-from models.indexes.list_pairs import ListMatches, pairs_in_lists
+from models.indexes.list_pairs import MOST_PROBES, ListMatches, pairs_in_lists
 from models.indexes.list_search import ListSearch
 from models.indexes.principal import fix_axes, principal_axes
 from models.indexes.results import (
@@ -220,10 +220,12 @@ class VectorIndex:
         return RangeMatches(queries_of, rows, from_faiss(distances, rows, self.metric))
 
     def pairs_within(self, threshold: float) -> Iterator[ListMatches] | None:
-        """Find all pairs that reach a threshold by the codes; None unless a row probes one list."""
-        if self._effort.nprobe != 1 or not self._layers.is_searched_by_lists:
+        """Find all pairs that reach a threshold by the codes; None if rows probe many lists."""
+        probes = self._effort.nprobe or 0
+        if not 1 <= probes <= MOST_PROBES or not self._layers.is_searched_by_lists:
             return None
-        return pairs_in_lists(ListSearch(self._layers, 1), faiss_radius(threshold, self.metric))
+        lists = ListSearch(self._layers, probes)
+        return pairs_in_lists(lists, faiss_radius(threshold, self.metric))
 
     def save(self, path: Path, fingerprint: str | None = None) -> None:
         """Write the index whole or not at all; plain FAISS can read the file too.

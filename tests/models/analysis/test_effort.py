@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.analysis.effort import for_graph, for_pairs
+from models.analysis.effort import PAIRS_FOUND, for_graph, for_pairs, found_for
 from models.analysis.graph import build_graph
-from models.analysis.pairs import find_pairs, joined
+from models.analysis.pairs import PairLimits, find_pairs, joined
 from models.indexes import list_search
 from models.indexes.errors import TooManyMatchesError
 from models.indexes.plans import IndexPlan, SearchParameters
@@ -76,6 +76,23 @@ def test_pairs_of_near_copies_need_few_lists(matrix: Matrix, view: RowView) -> N
     assert len(pairs) >= 0.98 * len(truth)
 
 
+def test_the_less_may_be_missed_the_harder_pairs_are_searched_for(
+    matrix: Matrix, view: RowView
+) -> None:
+    truth = int(np.triu(matrix @ matrix.T >= NEAR, 1).sum())
+    shares = [found_for(missed) for missed in (0.5, 0.02, 0.002, 0.0)]
+    assert shares == [PAIRS_FOUND, 0.99, 0.999, 1.0]
+    vectors = ArrayVectors(matrix)
+    tried = [probes(for_pairs(vectors, view, ALL, NEAR, 10**7, share)) for share in shares]
+    assert tried[0] == tried[1] < tried[2] <= tried[3]
+    found = [
+        find_pairs(vectors, view, NEAR, ALL, limits=PairLimits(found=share)).count
+        for share in shares
+    ]
+    assert found == sorted(found)
+    assert found[-1] >= 0.999 * truth
+
+
 def test_pairs_far_apart_need_as_many_lists_as_single_queries(
     matrix: Matrix, view: RowView
 ) -> None:
@@ -108,14 +125,15 @@ def test_an_exact_index_has_no_effort(matrix: Matrix) -> None:
 
 
 @pytest.mark.parametrize("tile_bytes", [2**23, 64 * 40])
-@pytest.mark.parametrize("codec", ["Flat", "SQfp16", "SQ8"])
+@pytest.mark.parametrize("codec", ["Flat", "SQfp16", "SQ8", "PQ8x4fsr,Refine(SQfp16)"])
+@pytest.mark.parametrize("nprobe", [1, 3])
 def test_all_rows_at_once_find_what_each_would_find(
-    matrix: Matrix, monkeypatch: pytest.MonkeyPatch, codec: str, tile_bytes: int
+    matrix: Matrix, monkeypatch: pytest.MonkeyPatch, nprobe: int, codec: str, tile_bytes: int
 ) -> None:
     monkeypatch.setattr(list_search, "_TILE_BYTES", tile_bytes)
     few = matrix[:3000].copy()
     few[1500:] = few[:1500] + np.float32(0.04) * matrix[3000:4500]
-    plan = IndexPlan(f"IVF16,{codec}", SearchParameters(nprobe=1), 3000, ())
+    plan = IndexPlan(f"IVF16,{codec}", SearchParameters(nprobe=nprobe), 3000, ())
     index = VectorIndex.empty(DIM, Metric.COSINE, plan)
     index.train(few, 0)
     index.add(few)
@@ -127,11 +145,11 @@ def test_all_rows_at_once_find_what_each_would_find(
     apart = joined(
         find_pairs(vectors, view, NEAR, rows[:1000]), find_pairs(vectors, view, NEAR, rows[1000:])
     )
-    # Two rows of one list find each other; rows asked for singly may find one of another list.
+    # Rows probe by their codes here, singly by themselves: hardly a pair is in another list.
     singly = set(zip(apart.first.tolist(), apart.second.tolist(), strict=True))
     found = list(zip(at_once.first.tolist(), at_once.second.tolist(), strict=True))
     assert len(found) == len(set(found)) > 1000
     assert set(found) <= singly
     assert len(found) >= 0.99 * len(singly)
     assert view.pairs_within(NEAR) is not None
-    assert view.probing(2).pairs_within(NEAR) is None
+    assert view.probing(9).pairs_within(NEAR) is None
