@@ -6,35 +6,36 @@ connection that reads the lake and nothing else; it never becomes part of a stat
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.catalog import SpaceRow, connect
 from data.images import decode_image
-from data.shards import shard_paths
-from data.vectors import open_vectors, vectors_of
+from data.vectors import vectors_of
 from latentlake.errors import BadInputError, QueryError
-from models.indexes.exact import exact_search
-from models.types import Matrix, Metric
 from tasks.stages.choosing import space_to_search
-from tasks.stages.hits import HITS
-from tasks.stages.indexing import stored_index
+from tasks.stages.hits import HITS, filtered, shown_items
+from tasks.stages.space_search import open_search
 from tasks.stages.spaces import live_encoder
 from tasks.stages.threads import own_threads
 from tasks.stages.word_search import WordSearch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    import numpy.typing as npt
+
     from data.lake import Lake, Snapshot
     from latentlake.settings import Settings
     from models.encoders.base import ReadsQueries
+    from models.types import Matrix
 
-_SHOWN = ("item_id", "source", "uri", "excerpt", "width", "height", "metadata")
 Row = dict[str, Any]
 
 
@@ -99,14 +100,24 @@ def search(
         raise QueryError(f"k is {query.k}: ask for at least one item.")
     own_threads(settings.run.thread_count)
     snapshot = snapshot or lake.snapshot()
-    with connect(lake, snapshot) as connection:
-        try:
-            return _Search(lake, settings, snapshot, connection).answer(query)
-        except duckdb.Error as error:
-            if query.where is None:
-                raise  # no expression of the user's was at play: a bug
-            reason = " ".join(str(error).partition("\nLINE ")[0].split())
-            raise QueryError(f"where '{query.where}': {reason}") from error
+    with connect(lake, snapshot) as connection, blaming_where(query.where):
+        return LakeSearch(lake, settings, snapshot, connection).answer(query)
+
+
+@contextmanager
+def blaming_where(where: str | None) -> Iterator[None]:
+    """Turn DuckDB's errors into one about the user's expression, if there is one.
+
+    Raises:
+        QueryError: DuckDB cannot evaluate it.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        if where is None:
+            raise  # no expression of the user's was at play: a bug
+        reason = " ".join(str(error).partition("\nLINE ")[0].split())
+        raise QueryError(f"where '{where}': {reason}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,22 +130,25 @@ class _Nearest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Search:
+class LakeSearch:
+    """Searches of one snapshot, over one connection."""
+
     lake: Lake
     settings: Settings
     snapshot: Snapshot
     connection: duckdb.DuckDBPyConnection
 
     def answer(self, query: SearchQuery) -> SearchResult:
+        """Find what one query asks for."""
         given = (query.text, query.image, query.vector, query.item)
         if sum(part is not None for part in given) != 1:
             raise QueryError("look for one thing: some words, an image, a vector or an item.")
-        item = None if query.item is None else self._item(query.item)
-        space = self._space(query, item)
+        item = None if query.item is None else self.item(query.item)
+        space = self.space_of(query, item)
         if space.is_vocabulary and query.text is not None:
             return self._words(space, query.text, query)
-        vector = self._encoded(query, space) if item is None else self._stored(space, item)
-        allowed = self._contents(query.where, without=item["content_id"] if item else None)
+        vector = self._encoded(query, space) if item is None else self.stored(space, item)
+        allowed = self.contents(query.where, without=item["content_id"] if item else None)
         nearest = self._nearest(space, vector, query.k, allowed)
         return SearchResult(
             space.id.name, nearest.method, self._hits(nearest, query.where), nearest.unindexed
@@ -147,7 +161,12 @@ class _Search:
         hits = words.hits(nearest.similarity_of)
         return SearchResult(space.id.name, nearest.method, hits, nearest.unindexed)
 
-    def _item(self, name: str) -> Row:
+    def item(self, name: str) -> Row:
+        """Look an item up by its id or URI.
+
+        Raises:
+            QueryError: there is none, or there are several of different contents.
+        """
         rows = self._rows(
             "SELECT item_id, source, uri, content_id, modality FROM items "
             "WHERE item_id = $1 OR uri = $1 ORDER BY source, uri",
@@ -165,7 +184,8 @@ class _Search:
             raise QueryError(f"several items have the URI '{name}'; give an id: {listed}.")
         return rows[0]
 
-    def _space(self, query: SearchQuery, item: Row | None) -> SpaceRow:
+    def space_of(self, query: SearchQuery, item: Row | None) -> SpaceRow:
+        """Return the space to look in; see `space_to_search`."""
         modality = _modality_of(query) if item is None else str(item["modality"])
         words = query.text is not None
         return space_to_search(self.lake, self.snapshot, query.space, modality, words=words)
@@ -183,7 +203,7 @@ class _Search:
             raise QueryError(f"cannot look for {what}: {error}") from error
         return vector
 
-    def _stored(self, space: SpaceRow, item: Row) -> Matrix:
+    def stored(self, space: SpaceRow, item: Row) -> Matrix:
         """Return the item's vector, (1, dim) float32."""
         view = self.connection.view(f"embeddings_{space.id.name}")
         same = duckdb.ColumnExpression("content_id") == duckdb.ConstantExpression(
@@ -197,62 +217,27 @@ class _Search:
             )
         return vectors_of(vectors.combine_chunks(), space.id.dim)
 
-    def _contents(self, where: str | None, without: str | None) -> pa.Array:
-        """Return the contents that may be found."""
-        items = _filtered(self.connection.view("items"), where)
+    def contents(self, where: str | None, without: str | None) -> pa.Array:
+        """Return the contents that may be found: those of items for which `where` holds."""
+        items = filtered(self.connection.view("items"), where)
         ids = items.project("content_id").distinct().to_arrow_table()["content_id"]
         if without is not None:
             ids = ids.filter(pc.not_equal(ids, without))
         return ids.combine_chunks()
 
     def _nearest(self, space: SpaceRow, vector: Matrix, k: int, allowed: pa.Array) -> _Nearest:
-        metric = Metric(space.id.metric)
-        paths = shard_paths(self.lake, space.id, self.snapshot)
-        stored = stored_index(self.lake, space, self.snapshot)
-        unindexed = 0
-        if stored is None:
-            vectors = open_vectors(paths, space.id.dim, allowed)
-            ids, method = vectors.content_ids, "exact"
-            found = exact_search(vectors, vector, k, metric)
-        else:
-            index, ids = stored
-            unindexed = self._unindexed(space, ids)
-            usable = np.asarray(pc.is_in(ids, value_set=allowed))
-            rows = None if usable.all() else np.flatnonzero(usable).astype(np.int64)
-            found, method = index.search(vector, k, rows), index.plan.factory
+        ready = open_search(self.lake, self.snapshot, self.connection, space, allowed)
+        found = ready.nearest(vector, k)
         count = int((found.rows[0] >= 0).sum())
-        names = ids.take(pa.array(found.rows[0][:count])).to_pylist()
+        names = ready.ids.take(pa.array(found.rows[0][:count])).to_pylist()
         similarities = found.similarities[0][:count].tolist()
-        return _Nearest(dict(zip(names, similarities, strict=True)), method, unindexed)
-
-    def _unindexed(self, space: SpaceRow, indexed: pa.Array) -> int:
-        view = self.connection.view(f"embeddings_{space.id.name}").project("content_id")
-        held = view.distinct().to_arrow_table()["content_id"]
-        return len(held) - int(pc.sum(pc.is_in(held, value_set=indexed)).as_py() or 0)
+        return _Nearest(dict(zip(names, similarities, strict=True)), ready.method, ready.unindexed)
 
     def _hits(self, nearest: _Nearest, where: str | None) -> pa.Table:
-        ids = list(nearest.similarity_of)
-        relation = self.connection.sql(
-            "SELECT * FROM items WHERE content_id IN (SELECT unnest($1::VARCHAR[]))", params=[ids]
-        )
-        others: dict[str, list[Row]] = {content: [] for content in ids}
-        for row in _ordered(relation):
-            others[row["content_id"]].append(row)
-        shown: dict[str, Row] = {}
-        for row in _ordered(_filtered(relation, where)):
-            shown.setdefault(row["content_id"], row)
+        shown = shown_items(self.connection, list(nearest.similarity_of), where)
         hits = [
-            {name: shown[content][name] for name in _SHOWN}
-            | {
-                "rank": rank,
-                "similarity": nearest.similarity_of[content],
-                "copies": [
-                    row["uri"]
-                    for row in others[content]
-                    if row["item_id"] != shown[content]["item_id"]
-                ],
-            }
-            for rank, content in enumerate(ids, start=1)
+            shown[content] | {"rank": rank, "similarity": similarity}
+            for rank, (content, similarity) in enumerate(nearest.similarity_of.items(), start=1)
         ]
         return pa.Table.from_pylist(hits, HITS)
 
@@ -272,18 +257,3 @@ def _modality_of(query: SearchQuery) -> str:
     if query.vector is not None:
         return "vector"
     return "text" if query.text is not None else "image"
-
-
-def _ordered(items: duckdb.DuckDBPyRelation) -> list[Row]:
-    columns = ", ".join(("content_id", *_SHOWN))
-    ordered = items.project(columns).order("source, uri, item_id")
-    rows: list[Row] = ordered.to_arrow_table().to_pylist()
-    return rows
-
-
-def _filtered(items: duckdb.DuckDBPyRelation, where: str | None) -> duckdb.DuckDBPyRelation:
-    """Keep the items for which a user's expression holds.
-
-    DuckDB parses the expression alone, so it cannot end our statement and begin another.
-    """
-    return items if where is None else items.filter(where)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.cli.conftest import Invoke
     from tests.tasks.conftest import Project
 
@@ -40,3 +42,21 @@ def test_a_refusal_is_one_line(invoke: Invoke) -> None:
     done = invoke("search", "qqqqxyz")
     assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
     assert "no known word" in done.stderr
+
+
+def test_a_file_of_queries_is_one_table(invoke: Invoke, world: Project, tmp_path: Path) -> None:
+    key, text = list(world.read_notes().items())[3]
+    path = tmp_path / "queries.jsonl"
+    path.write_text(json.dumps({"id": "first", "text": text}) + "\n{\n", "utf-8")
+    done = invoke("search", "--file", str(path), "-k", "2", "--format", "json")
+    assert done.exit_code == 3
+    assert "query 2: no JSON" in done.stderr
+    assert "1 of 2 queries were not answered" in done.stderr
+    hits = json.loads(done.stdout)
+    assert [(hit["query"], hit["rank"]) for hit in hits] == [("first", 1), ("first", 2)]
+    assert hits[0]["uri"] == f"notes.jsonl#{key}"
+    assert hits[0]["metadata"]["length"] == len(text)
+    (tmp_path / "queries.txt").write_text(text.replace("\n", " "), "utf-8")
+    done = invoke("search", "--file", str(tmp_path / "queries.txt"), "-k", "1")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[0].split()[:3] == ["query", "rank", "similarity"]

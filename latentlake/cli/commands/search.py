@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         "latentlake search 'dark matter' --where \"metadata->>'primary_cat' = 'astro-ph.CO'\"",
         "latentlake search --image shirt.jpg --where 'width >= 640' --format json",
         "latentlake search --space words_vocabulary king - man + woman",
+        "latentlake search --file queries.csv -k 5 --output hits.parquet",
     )
 )
 @click.argument("words", nargs=-1)
@@ -39,6 +40,14 @@ if TYPE_CHECKING:
     help="Look for what is like this vector: a .npy, a JSON file, or a JSON list of numbers.",
 )
 @click.option("--item", metavar="ID_OR_URI", help="Look for what is like this item of the lake.")
+@click.option(
+    "--file",
+    "many",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Look for each query of a file: .csv, .jsonl or .parquet with a column text, vector or "
+    "item (and id), .txt with a text a line, .npy with a vector a row.",
+)
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="How many.")
 @click.option("--space", metavar="NAME", help="Where to look.  [default: the only space that fits]")
 @click.option(
@@ -65,32 +74,48 @@ def search(
 
     In a space of words (--space NAME_vocabulary) the answer is words: those nearest to one word,
     or to a sum with signs between spaces. There --where is over the view vocabulary.
+
+    With --file the hits of all queries are one table, in which the column query names the one that
+    a row answers. What cannot be looked for is named on stderr, the others are answered.
+
+    Exit status: 0 done; 1 nothing was answered; 3 some queries of --file were not answered.
     """
-    given = (bool(words), image is not None, vector is not None, rest["item"] is not None)
-    if sum(given) != 1:
-        raise click.UsageError("give either words, --image, --vector or --item.")
+    many: Path | None = rest.pop("many")
+    given = (words, image, vector, rest["item"], many)
+    if sum(bool(one) for one in given) != 1:
+        raise click.UsageError("give either words, --image, --vector, --item or --file.")
 
     from data.lake import Lake
     from data.maintenance.asof import resolve_snapshot
     from data.query_vectors import read_query_vector
+    from latentlake.cli.file_search import PARTLY, search_file
     from latentlake.settings import load_settings
     from tasks.stages.searching import SearchQuery
     from tasks.stages.searching import search as find
 
     settings = load_settings(config)
+    lake = Lake(settings.root)
+    snapshot = resolve_snapshot(lake, as_of) if as_of else None
+    if many is not None:
+        asked = {name: rest[name] for name in ("space", "k", "where")}
+        unindexed, is_whole = search_file(lake, settings, many, output, snapshot, **asked)
+        _tell_unindexed(unindexed)
+        click.get_current_context().exit(0 if is_whole else PARTLY)
     query = SearchQuery(
         text=" ".join(words) if words else None,
         image=image.read_bytes() if image else None,
         vector=None if vector is None else read_query_vector(vector),
         **rest,
     )
-    lake = Lake(settings.root)
-    snapshot = resolve_snapshot(lake, as_of) if as_of else None
     found = find(lake, settings, query, snapshot)
     json_columns = {"metadata"} & set(found.hits.column_names)
     output.write(Result.of(found.hits, json_columns=json_columns, shown=_shown(found)))
-    if found.unindexed:
-        newer = "1 item is" if found.unindexed == 1 else f"{found.unindexed:,} items are"
+    _tell_unindexed(found.unindexed)
+
+
+def _tell_unindexed(count: int) -> None:
+    if count:
+        newer = "1 item is" if count == 1 else f"{count:,} items are"
         click.echo(f"latentlake: {newer} newer than the index: run 'latentlake index'.", err=True)
 
 
