@@ -47,12 +47,6 @@ class _Budget:
 _threads = _Threads()
 
 
-_MATRIX_NUMBERS: Final = 4096
-"""Queries times dimension from which on FAISS multiplies matrices; FAISS 1.15 says 128,000. 300
-queries against 43,690 x 384 then take .68 processor seconds, and .06 by matrices; for single
-queries it is the other way round."""
-
-
 @dataclass(frozen=True, slots=True)
 class FaissInstallation:
     """What `latentlake doctor` says about FAISS.
@@ -99,7 +93,6 @@ def _module() -> Any:
         import faiss
     except ImportError as error:
         raise MissingExtraError("vector search", "faiss", "'.[cpu]'") from error
-    faiss.cvar.distance_compute_blas_threshold = _MATRIX_NUMBERS
     return faiss
 
 
