@@ -14,14 +14,18 @@ import pyarrow.parquet as pq
 
 from data.content import digest_of_column
 from data.id_tables import IdTable, keys_of
+from data.plain_pages import plain_rows
 from data.shards import ROW_GROUP_ROWS, embedded_ids
-from data.stores import readable
+from data.stores import is_remote, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _MOST_RUNS: Final = 8
 _LEAST_RUN: Final = 1024
+MOST_FEW: Final = 0.25
+"""Of a row group's rows, up to how many are taken from where they lie, the others passed over."""
+_VECTOR_COLUMN: Final = 1
 Mask = npt.NDArray[np.bool_]
 
 
@@ -100,7 +104,11 @@ class ShardVectors:
                     stop = start + file.metadata.row_group(group).num_rows
                     used, start = self.used[start:stop], stop
                     if used.any():
-                        yield from _batches_of(file, group, used, rows)
+                        few = _few_of(path, file, group, used)
+                        if few is None:
+                            yield from _batches_of(file, group, used, rows)
+                        else:
+                            yield from (few[at : at + rows] for at in range(0, len(few), rows))
 
     def subset(self, rows: npt.NDArray[np.int64]) -> ShardVectors:
         """Return only some rows, in the same order.
@@ -162,6 +170,18 @@ def _fresh(positions: npt.NDArray[np.int64], seen: Mask) -> Mask:
     mask[rows[first]] = True
     seen[positions[rows]] = True
     return mask
+
+
+def _few_of(
+    path: str, file: pq.ParquetFile, group: int, used: Mask
+) -> npt.NDArray[np.float32] | None:
+    """Return the used rows of a group where they are few and the file is at hand, else None."""
+    wanted = np.flatnonzero(used).astype(np.int64)
+    if wanted.size > MOST_FEW * used.size or is_remote(path):
+        return None
+    chunk = file.metadata.row_group(group).column(_VECTOR_COLUMN)
+    dim = file.schema_arrow.field("vector").type.list_size
+    return plain_rows(path, chunk, dim, wanted)
 
 
 def _batches_of(

@@ -49,6 +49,6 @@ class DuplicateSettings(BaseModel):
         0.02,
         ge=0,
         le=1,
-        description="The share of pairs that may be missed; a run fails when the audit's interval "
-        "lies above it.",
+        description="The share of pairs that may be missed: the less, the harder they are "
+        "searched for, and a run fails when the audit's interval lies above it.",
     )

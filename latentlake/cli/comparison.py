@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 _BAR: Final = 20
 _SHOWN_FLIPS: Final = 20
+_UNSEEN: Final = (
+    "",
+    "Pairs and removals are by vectors alone: a report of these photos decides on their pixels,",
+    "too ('latentlake duplicates' shows it once the version is filled and promoted).",
+)
 
 
 def comparison_text(found: Comparison) -> str:
@@ -43,6 +48,7 @@ def comparison_text(found: Comparison) -> str:
         f"  pairs       {_bar(_alike(decided.pairs))} {pairs}",
         f"  removals    {_bar(_alike(decided.removals))} {_counted(decided.removals)}",
         f"  anomalies   {_bar(_alike(decided.anomalies))} {_counted(decided.anomalies)}",
+        *_UNSEEN * decided.unseen,
         "",
         verdict(found),
     ]

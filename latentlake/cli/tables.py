@@ -55,7 +55,7 @@ def print_table(
         text_column(name, column)
         for name, column in zip(table.column_names, table.columns, strict=True)
     ]
-    if columns:
+    if columns and (table.num_rows or not note):  # a heading over nothing tells less than the note
         width = shutil.get_terminal_size().columns if on_terminal else None
         stream.write(layout(columns, width, is_bold=on_terminal).encode())
     if more:

@@ -4,8 +4,9 @@ The scores of the pairs that are in the data are a mixture of duplicates and oth
 score is learned from pairs that are known to be some (contents against altered copies of
 themselves). Of the others, the nearest number as the m-th power of the distance, where m is the
 data's intrinsic dimension (Levina & Bickel 2004): on the axis -log(1 - cosine), or -log of the
-squared distance, their tail falls exponentially, with the rate m / 2. How many duplicates there
-are, and that rate, are estimated together by EM (Dempster et al. 1977), as in record linkage
+squared distance, their tail falls exponentially in the end, with the rate m / 2, and more slowly
+before (see `models.analysis.tails`). How many duplicates there are, and that tail, are estimated
+together by EM (Dempster et al. 1977), as in record linkage
 (Fellegi & Sunter 1969; Winkler 1988) and in PeptideProphet (Keller et al. 2002). So the base rate
 is that of the data, not that of a made-up test set.
 """
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from models.analysis.tails import Tail
+
 if TYPE_CHECKING:
     from models.types import RowIds
 
@@ -25,7 +28,6 @@ Floats = npt.NDArray[np.float64]
 
 BINS: Final = 200
 _ROUNDS: Final = 100
-_HALVINGS: Final = 24
 _SETTLED: Final = 1e-6
 _EQUAL: Final = 1e-6
 """Vectors that are nearer are equal, as far as float32 can tell."""
@@ -199,35 +201,19 @@ def _smoothed(counts: Floats) -> Floats:
 
 
 def _mixture(true: Floats, observed: Floats, offsets: Floats) -> tuple[float, Floats]:
-    """Fit share and exponential tail by EM; return the share, and the tail over bins."""
-    total = observed.sum()
-    share, rate = 0.5, 10.0 / offsets[-1]
-    other = _tail(rate, offsets)
+    """Fit share and tail by EM; return the share, and the tail over bins."""
+    total, places = observed.sum(), offsets / offsets[-1]
+    share, tail = 0.5, Tail(10.0)
+    other = tail.over(places, total)
     for _ in range(_ROUNDS):
         mixed = share * true + (1 - share) * other
         posterior = share * true / np.maximum(mixed, 1e-300)
         # Half a pair on either side: with few of them nothing is certain.
         fresh = (float((observed * posterior).sum()) + 0.5) / (total + 1)
         weights = observed * (1 - posterior)
-        rate = _rate((weights @ offsets) / max(weights.sum(), 1e-9), offsets)
-        other, done = _tail(rate, offsets), abs(fresh - share) < _SETTLED
+        tail = tail.fitted(weights, places)
+        other, done = tail.over(places, weights.sum()), abs(fresh - share) < _SETTLED
         share = fresh
         if done:
             break
     return share, other
-
-
-def _tail(rate: float, offsets: Floats) -> Floats:
-    density = np.exp(-rate * offsets)
-    found: Floats = density / density.sum()
-    return found
-
-
-def _rate(mean: float, offsets: Floats) -> float:
-    """Return the rate of a truncated exponential with a mean, by bisection; it always falls."""
-    low, high = 0.0, 50.0 / max(float(offsets[0]), 1e-12)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        flat = bool(_tail(middle, offsets) @ offsets > mean)
-        low, high = (middle, high) if flat else (low, middle)
-    return high

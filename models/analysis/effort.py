@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from models.types import RowIds, Vectors
 
 PAIRS_FOUND: Final = 0.99
-"""Of the matches of the sample's rows; a pair has two rows to be found from."""
+"""Of the matches of the sample's rows, at least; a pair has two rows to be found from."""
 _LEAST_MATCHES: Final = 200
 _SAMPLES: Final = (4096, 65_536)
 _TUNING_QUERIES: Final = 300
@@ -48,8 +48,21 @@ def for_graph(vectors: Vectors, index: RowView, k: int, target_recall: float, se
     return index
 
 
+def found_for(max_missed: float) -> float:
+    """Return which share of the matches has to be found, so that few enough pairs are missed.
+
+    Half of what may be missed, as the other half is the index's own; at least `PAIRS_FOUND`.
+    """
+    return max(PAIRS_FOUND, 1 - max_missed / 2)
+
+
 def for_pairs(
-    vectors: Vectors, index: RowView, rows: RowIds, threshold: float, most: int
+    vectors: Vectors,
+    index: RowView,
+    rows: RowIds,
+    threshold: float,
+    most: int,
+    share: float = PAIRS_FOUND,
 ) -> RowView:
     """Return the index with the least effort that finds most of the pairs that it can find.
 
@@ -59,6 +72,7 @@ def for_pairs(
         rows: (wanted,) int64, ascending: the rows that are going to be looked for.
         threshold: the least similarity.
         most: how many matches may be held.
+        share: of the matches that all its lists have, those that have to be found.
 
     Returns:
         The index as it is where there are few rows, or few pairs to tell by.
@@ -79,7 +93,7 @@ def for_pairs(
             for nprobe in _steps(full):
                 tried = index.probing(nprobe)
                 found = tried.range_search(queries, threshold, most + size).rows.size - size
-                if found >= PAIRS_FOUND * every:
+                if found >= share * every:
                     return tried
             break
     return index

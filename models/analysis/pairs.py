@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from models.analysis.duplicates import MAX_PAIRS, Pairs, TooManyPairsError
-from models.analysis.effort import for_pairs
+from models.analysis.effort import PAIRS_FOUND, for_pairs
 from models.analysis.graph import query_rows
 from models.indexes.errors import TooManyMatchesError
 from models.indexes.exact import pair_similarities
@@ -42,16 +42,18 @@ _ROUNDING: Final = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class PairLimits:
-    """What may be held of pairs.
+    """What may be held of pairs, and what missed.
 
     Attributes:
         pairs: how many candidates.
         compared_bytes: of the vectors of candidates that are compared at once; fewer bytes mean
             more passes over the vectors.
+        found: share of the matches in the index's lists that has to be found.
     """
 
     pairs: int = MAX_PAIRS
     compared_bytes: int = 4 * BATCH_BYTES
+    found: float = PAIRS_FOUND
 
 
 def find_pairs(
@@ -88,7 +90,7 @@ def find_pairs(
     slack = _SLACK.get(index.index.plan.codec, 1e-5 * max(1.0, abs(threshold)))
     wanted = threshold - slack
     try:
-        eager = for_pairs(vectors, index, rows, wanted, 2 * limits.pairs)
+        eager = for_pairs(vectors, index, rows, wanted, 2 * limits.pairs, limits.found)
     except TooManyMatchesError as error:
         raise TooManyPairsError(threshold, error.matches, rows.size) from None
     search = _Search(eager, rows, limits)
@@ -155,7 +157,8 @@ class _Search:
             first * rows + second of each match, and how many rows have been searched for.
         """
         # By the codes of both sides a similarity is off by twice as much.
-        every = self.rows.size == vectors.rows
+        # Lists probed by these lose up to one pair in a hundred: too many where few may be missed.
+        every = self.rows.size == vectors.rows and self.limits.found <= PAIRS_FOUND
         found = self.index.pairs_within(threshold - 2 * slack) if every else None
         if found is None:
             yield from self._searched(vectors, threshold - slack)

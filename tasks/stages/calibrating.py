@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
+_LOOKED_AT: Final = 1000
+"""Contents whose pairs are looked at, at least: duplicates are rare, and copies cost more."""
 _NEIGHBOURS: Final = 16
 _COMPLETE: Final = 0.9
 """Of the sampled contents, so many must have all their pairs above the level that is looked at."""
@@ -130,7 +132,8 @@ def measure_threshold(
         pairs = _stored_photo_pairs(lake, settings, space, vectors)
     else:
         made = _copy_scores(vectors, metric, rows, altered)
-        pairs = _observed(vectors, metric, rows)
+        looked_at = held_sample(vectors, max(_LOOKED_AT, wanted.sampled), settings.run.seed)
+        pairs = _observed(vectors, metric, looked_at)
     copies, observed = Sampled(made, altered.originals), Sampled(pairs.scores, pairs.one)
     axis = Axis() if verified else _AXES[metric]
     chosen = choose_threshold(copies, observed, wanted.precision, settings.run.seed, axis)

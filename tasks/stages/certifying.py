@@ -65,9 +65,14 @@ class Certificate:
 
     def line(self) -> str:
         """Return the outcome as a sentence."""
-        counted = f"{self.items:,} items = {self.kept:,} kept + {self.removed:,} removed"
-        wrong = f"{self.flaws.num_rows:,} flaws" if self.flaws.num_rows else "proved"
-        return f"{self.space}: {counted}, {self.edges:,} edges within their thresholds: {wrong}."
+        items = f"{_counted(self.items, 'item')} = {self.kept:,} kept + {self.removed:,} removed"
+        wrong = _counted(self.flaws.num_rows, "flaw") if self.flaws.num_rows else "proved"
+        edges = _counted(self.edges, "known pair")
+        return f"{self.space}: {items}, {edges} at or above the threshold: {wrong}."
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def certify(lake: PinnedLake, settings: Settings, space: SpaceRow) -> Certificate | None:

@@ -23,7 +23,6 @@ from latentlake.errors import ConfigError
 from models.analysis.duplicates import Cover, Pairs, greedy_cover
 from models.analysis.edges import EXACT, KINDS
 from models.indexes.results import NO_ROW
-from tasks.stages.budget import budget_of
 from tasks.stages.builds import BuildStep, Built, Details, build_if_changed, last_build
 from tasks.stages.edges import stored_edges
 from tasks.stages.lexical_pairing import lexical_threshold, pair_texts
@@ -31,7 +30,7 @@ from tasks.stages.pairing import pair_contents
 from tasks.stages.photo_pairs import STAGE, verify_photos
 from tasks.stages.pixel_digests import digest_pixels
 from tasks.stages.rules import Changes, order_of, standing_first, strengths_for
-from tasks.stages.thresholds import near_threshold, score_threshold
+from tasks.stages.thresholds import score_threshold
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
@@ -52,9 +51,7 @@ def find_duplicates(
     configured = settings.space(space.id.name).duplicates
     threshold = score_threshold(settings, space)
     ranked = ranked_items(lake, settings.space(space.id.name).sources, order_of(configured))
-    paired = pair_contents(
-        lake, budget_of(settings), space, vectors, near_threshold(settings, space), run_id
-    )
+    paired = pair_contents(lake, settings, space, vectors, run_id)
     before = [paired, verify_photos(lake, settings, space, vectors, run_id)]
     if space.modality == "image":
         before.append(digest_pixels(lake, settings, space, vectors, run_id))

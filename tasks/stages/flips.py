@@ -12,7 +12,7 @@ from models.analysis.agreement import near_pairs, similarities_of, strange_ranks
 from models.analysis.duplicates import Cover, Pairs, greedy_cover
 from tasks.stages.calibrations import with_calibration
 from tasks.stages.deduplicating import ranked_items
-from tasks.stages.thresholds import near_threshold
+from tasks.stages.thresholds import is_verified, near_threshold
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,6 +73,7 @@ class Decided:
         removals: contents that "greedy-cover" would remove.
         anomalies: contents among the strangest 5 % of the sample.
         flips: what differs: pairs, removals, anomalies.
+        unseen: whether a report would look at pixels, too: nobody has looked here.
     """
 
     thresholds: tuple[float | None, float | None]
@@ -80,6 +81,7 @@ class Decided:
     removals: Counted
     anomalies: Counted
     flips: tuple[Flip, ...]
+    unseen: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,9 @@ def decide(lake: Lake, settings: Settings, snapshot: Snapshot, sampled: Sampled)
     """Take the decisions of the reports `duplicates` and `anomalies` in both spaces.
 
     They are those of the sample standing alone: the rules, thresholds and shares are the reports',
-    but neighbours and twins outside of the sample are not looked at.
+    but neighbours and twins outside of the sample are not looked at. Photos are judged by their
+    vectors alone, in both spaces alike, also where reports verify them: what their pixels show
+    does not depend on the encoder, and is compared again for the pairs that the new one proposes.
     """
     uris = _uris(lake, snapshot, sampled.ids)
     thresholds = [
@@ -132,6 +136,7 @@ def decide(lake: Lake, settings: Settings, snapshot: Snapshot, sampled: Sampled)
         removals,
         anomalies,
         (*pair_flips, *removal_flips, *anomaly_flips),
+        any(is_verified(settings, side) for side in sampled.sides),
     )
 
 

@@ -10,12 +10,14 @@ import pyarrow as pa
 from data.result_schemas import PAIRS
 from data.space_files import numbered_ids, read_numbered
 from models.analysis.duplicates import Pairs
+from models.analysis.effort import PAIRS_FOUND, found_for
 from models.analysis.pairs import PairLimits, find_pairs, joined
 from models.indexes.build import build_index
 from models.indexes.results import NO_ROW
 from models.indexes.rivals import choose_index
 from models.indexes.row_view import RowView
 from models.types import Metric
+from tasks.stages.budget import budget_of
 from tasks.stages.builds import (
     BuildStep,
     Built,
@@ -27,6 +29,7 @@ from tasks.stages.covered import Covered
 from tasks.stages.held import Held
 from tasks.stages.indexing import index_over, stored_index_bytes
 from tasks.stages.needs import pairs_need
+from tasks.stages.thresholds import near_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
+    from latentlake.settings import Settings
     from models.types import RowIds
-    from tasks.stages.budget import Budget
     from tasks.stages.receipts import StageReceipt
 
 _REVISION = 1
@@ -43,20 +46,20 @@ _REVISION = 1
 
 
 def pair_contents(
-    lake: Lake,
-    budget: Budget,
-    space: SpaceRow,
-    vectors: ShardVectors,
-    threshold: float | None,
-    run_id: str,
+    lake: Lake, settings: Settings, space: SpaceRow, vectors: ShardVectors, run_id: str
 ) -> StageReceipt:
     """Bring the space's pairs up to date.
 
     Only contents that were not there last time are searched for: the table `paired` knows which
     those are. A pair of a content that has gone goes with it. Without a threshold there are none.
+    Where less may be missed than usual, all are searched for again, with more effort.
     """
-    name = space.key
-    step = BuildStep("pairs", space, {"threshold": threshold, "revision": _REVISION})
+    name, budget = space.key, budget_of(settings)
+    threshold, share = near_threshold(settings, space), _share(settings, space)
+    inputs = {"threshold": threshold, "revision": _REVISION}
+    if share > PAIRS_FOUND:
+        inputs["found"] = share
+    step = BuildStep("pairs", space, inputs)
 
     def work(last: Details | None) -> Built:
         needed = pairs_need(vectors, stored_index_bytes(lake, space))
@@ -64,7 +67,7 @@ def pair_contents(
         covered = Covered.read(lake, "paired", space, vectors, anew=last is None)
         fresh = np.flatnonzero(~covered.rows).astype(np.int64)
         old = stored_pairs(lake, name, vectors) if last is not None else _no_pairs()
-        found = joined(old, _found(lake, budget, space, vectors, threshold, fresh))
+        found = joined(old, _found(lake, settings, space, vectors, threshold, fresh))
         lake.replace_space("pairs", name, _rows(vectors, found), run_id)
         _held.put(_state(lake, name, vectors), found, _PAIR_BYTES * found.count)
         covered.replace(lake, vectors, np.ones(vectors.rows, np.bool_), run_id)
@@ -74,9 +77,13 @@ def pair_contents(
     return build_if_changed(lake, step, vectors, run_id, work)
 
 
+def _share(settings: Settings, space: SpaceRow) -> float:
+    return found_for(settings.space(space.id.name).duplicates.max_missed)
+
+
 def _found(
     lake: Lake,
-    budget: Budget,
+    settings: Settings,
     space: SpaceRow,
     vectors: ShardVectors,
     threshold: float | None,
@@ -84,14 +91,14 @@ def _found(
 ) -> Pairs:
     if rows.size == 0 or threshold is None:
         return _no_pairs()
-    metric = Metric(space.id.metric)
+    metric, budget = Metric(space.id.metric), budget_of(settings)
     index = index_over(lake, space, vectors)
     if index is None:
         plan = choose_index(vectors.rows, vectors.dim, metric, budget.index)
         built = build_index(vectors, metric, plan).index
         index = RowView(built, np.arange(vectors.rows, dtype=np.int64))
     progress = progress_of("duplicates", space)
-    limits = PairLimits(budget.pairs, budget.compared)
+    limits = PairLimits(budget.pairs, budget.compared, _share(settings, space))
     return find_pairs(vectors, index, threshold, rows, progress, limits)
 
 

@@ -152,6 +152,8 @@ def test_a_comparison_comes_in_every_form(project: Project) -> None:
     text = call(project, "spaces", "compare", "words").stdout
     assert f"{found['overlap']['mean']:.3f}" in text
     assert found["verdict"] in text
+    assert "by vectors alone" not in text  # nor is there anything else to judge texts by
+    assert found["decided"]["unseen"] is False
     flips = list(
         csv.DictReader(
             call(project, "spaces", "compare", "words", "--format", "csv").stdout.splitlines()

@@ -53,6 +53,7 @@ def test_the_commands_of_the_page_work(project: Project) -> None:
     listed, looked, ran, _, compared, differing, promoted, back, last = said
     assert 'precision "float32", configured "half"' in listed
     assert "20 of 20 contents, encoded for this" in looked
+    assert "by vectors alone" in looked
     assert "is complete and waits" in ran
     assert re.search("20 of 20 contents;", compared)
     assert "options.precision  float32" in differing

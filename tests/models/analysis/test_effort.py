@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.analysis.effort import for_graph, for_pairs
+from models.analysis.effort import PAIRS_FOUND, for_graph, for_pairs, found_for
 from models.analysis.graph import build_graph
-from models.analysis.pairs import find_pairs, joined
+from models.analysis.pairs import PairLimits, find_pairs, joined
 from models.indexes import list_search
 from models.indexes.errors import TooManyMatchesError
 from models.indexes.plans import IndexPlan, SearchParameters
@@ -74,6 +74,23 @@ def test_pairs_of_near_copies_need_few_lists(matrix: Matrix, view: RowView) -> N
     assert len(truth) > 1000
     assert pairs <= truth
     assert len(pairs) >= 0.98 * len(truth)
+
+
+def test_the_less_may_be_missed_the_harder_pairs_are_searched_for(
+    matrix: Matrix, view: RowView
+) -> None:
+    truth = int(np.triu(matrix @ matrix.T >= NEAR, 1).sum())
+    shares = [found_for(missed) for missed in (0.5, 0.02, 0.002, 0.0)]
+    assert shares == [PAIRS_FOUND, 0.99, 0.999, 1.0]
+    vectors = ArrayVectors(matrix)
+    tried = [probes(for_pairs(vectors, view, ALL, NEAR, 10**7, share)) for share in shares]
+    assert tried[0] == tried[1] < tried[2] <= tried[3]
+    found = [
+        find_pairs(vectors, view, NEAR, ALL, limits=PairLimits(found=share)).count
+        for share in shares
+    ]
+    assert found == sorted(found)
+    assert found[-1] >= 0.999 * truth
 
 
 def test_pairs_far_apart_need_as_many_lists_as_single_queries(

@@ -137,3 +137,22 @@ def test_the_sample_is_held_whatever_the_order_and_drawn_by_the_seed(own: Own) -
     assert whole & set(half.content_ids.to_pylist()) <= drawn(half, 0)
     assert drawn(vectors, 1) != whole
     assert held_sample(vectors, 500, 0).size == 150
+
+
+def test_pairs_are_searched_for_again_where_less_may_be_missed(own: Own) -> None:
+    def searched() -> int:
+        build = last_build(own.lake, "pairs", known_space(own.lake, "own"))
+        assert build is not None
+        return int(json.loads(build["details"])["searched"])
+
+    rows = len(alike())
+    own.run()
+    own.put(named(alike()) | {"late": alike()[0] * 1.01})
+    own.run()
+    assert searched() <= 1
+    configure(own, max_missed=0.9)
+    own.run()
+    assert searched() <= 1
+    configure(own, max_missed=0.001)
+    own.run()
+    assert searched() > rows - 1
