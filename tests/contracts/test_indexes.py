@@ -143,41 +143,15 @@ def test_the_stated_recall_is_that_of_all_rows(case: Case) -> None:
     assert recall.low - 0.015 <= share <= recall.high + 0.015
 
 
-FILTERS = {
-    "few": np.arange(7, ROWS, 29, dtype=np.int64),
-    "most": np.setdiff1d(np.arange(ROWS, dtype=np.int64), np.arange(0, ROWS, 3)),
-    "all but some": np.arange(40, ROWS, dtype=np.int64),
-}
-
-
-@pytest.mark.parametrize("allowed", FILTERS.values(), ids=FILTERS)
-@pytest.mark.parametrize("at_once", [1, 10, 60])
-def test_a_filter_lets_nothing_else_through_and_finds_the_nearest_of_the_rest(
-    case: Case, allowed: RowIds, at_once: int
-) -> None:
-    parts = [case.queries[start : start + at_once] for start in range(0, 60, at_once)]
-    answers = [case.index.search(part, 5, allowed=allowed[::-1]) for part in parts]
-    found = Neighbours(
-        np.concatenate([one.rows for one in answers]),
-        np.concatenate([one.similarities for one in answers]),
-    )
-    assert (np.diff(found.similarities, axis=1) <= 0).all()
+def test_a_filter_lets_nothing_else_through_and_finds_the_nearest_of_the_rest(case: Case) -> None:
+    allowed = np.arange(7, ROWS, 29, dtype=np.int64)
+    found = case.index.search(case.queries, 5, allowed=allowed[::-1])
     assert np.isin(found.rows, allowed).all()
     within = np.full_like(case.similarities, -np.inf)
     within[:, allowed] = case.similarities[:, allowed]
     assert share_found(found.rows, within) >= (
         0.95 if case.codec in CODED or case.kind.has_store else 0.99
     )
-
-
-def test_nearest_rows_that_a_filter_takes_away_are_made_up_for(case: Case) -> None:
-    nearest = np.argsort(-case.similarities[0])
-    allowed = np.sort(nearest[ROWS // 3 :]).astype(np.int64)
-    found = case.index.search(case.queries[:1], 4, allowed=allowed)
-    assert np.isin(found.rows, allowed).all()
-    everything = case.index.search(case.queries[:1], allowed.size + 5, allowed=allowed)
-    assert (np.sort(everything.rows[0, : allowed.size]) == allowed).all()
-    assert (everything.rows[0, allowed.size :] == -1).all()
 
 
 def test_a_filter_of_fewer_than_k_rows_is_filled_up(case: Case) -> None:
