@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Values = Mapping[str, str | int | bool]
 
 NAME: Final = "own"
-"""The database that a connection of `database` works in; a cursor of it has to `USE` it, too."""
+"""The database that a connection of `database` works in; a cursor of one has to `USE` it, too."""
 _MOST_IDLE: Final = 2
 _idle: list[duckdb.DuckDBPyConnection] = []
 _sandboxes: list[duckdb.DuckDBPyConnection] = []
@@ -25,21 +25,24 @@ _abandoned: list[duckdb.DuckDBPyConnection] = []
 def database(settings: Values | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection to an empty database, which is gone with all that it holds at the end.
 
+    So is what is temporary or registered: that belongs to the connection, which nobody has after
+    this. Functions would stay.
+
     Args:
         settings: DuckDB's own, by name; those that are not named are as the last user left them.
     """
-    connection = _configured(settings or {})
+    instance = _configured(settings or {})
     try:
-        _use_own(connection)
-        yield connection
-        connection.execute("USE memory")
-        connection.execute(f"DETACH {NAME}")
+        with instance.cursor() as connection:
+            _use_own(connection)
+            yield connection
+        instance.execute(f"DETACH {NAME}")
         # What it holds of files it has read would count as memory of whoever comes next.
-        connection.execute("SET enable_external_file_cache = false")
+        instance.execute("SET enable_external_file_cache = false")
     except BaseException:
-        connection.close()  # whatever state it is in
+        instance.close()  # whatever state it is in
         raise
-    _put_back(_idle, connection)
+    _put_back(_idle, instance)
 
 
 @contextmanager
@@ -54,19 +57,20 @@ def fresh_database(settings: Values) -> Iterator[duckdb.DuckDBPyConnection]:
 def sandbox() -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection that reads what is registered with it, and neither files nor anything.
 
-    It is for SQL that others have written. Whoever registers a relation removes it again.
+    It is for SQL that others have written. What is registered goes with the connection.
     """
-    connection = _taken(_sandboxes)
-    if connection is None:
-        connection = duckdb.connect()
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
+    instance = _taken(_sandboxes)
+    if instance is None:
+        instance = duckdb.connect()
+        instance.execute("SET enable_external_access = false")
+        instance.execute("SET lock_configuration = true")
     try:
-        yield connection
+        with instance.cursor() as connection:
+            yield connection
     except BaseException:
-        connection.close()
+        instance.close()
         raise
-    _put_back(_sandboxes, connection)
+    _put_back(_sandboxes, instance)
 
 
 def _use_own(connection: duckdb.DuckDBPyConnection) -> None:
@@ -75,16 +79,16 @@ def _use_own(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _configured(settings: Values) -> duckdb.DuckDBPyConnection:
-    connection = _taken(_idle)
-    if connection is not None:
+    instance = _taken(_idle)
+    if instance is not None:
         try:
-            connection.execute("SET enable_external_file_cache = true")
+            instance.execute("SET enable_external_file_cache = true")
             for name, value in settings.items():
-                connection.execute(f"SET {name} = {_literal(value)}")
+                instance.execute(f"SET {name} = {_literal(value)}")
         except duckdb.Error:  # a folder that was spilled to cannot be changed
-            connection.close()
+            instance.close()
         else:
-            return connection
+            return instance
     return duckdb.connect(config=dict(settings))
 
 
@@ -95,11 +99,11 @@ def _taken(idle: list[duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection |
         return None
 
 
-def _put_back(idle: list[duckdb.DuckDBPyConnection], connection: duckdb.DuckDBPyConnection) -> None:
+def _put_back(idle: list[duckdb.DuckDBPyConnection], instance: duckdb.DuckDBPyConnection) -> None:
     if len(idle) < _MOST_IDLE:
-        idle.append(connection)
+        idle.append(instance)
     else:
-        connection.close()
+        instance.close()
 
 
 def _literal(value: str | int | bool) -> str:  # noqa: FBT001  a value of any setting

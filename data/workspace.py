@@ -82,7 +82,6 @@ class Workspace:
             nothing = columns.empty_table()
             self._connection.register("nothing", nothing)
             self.execute(f"CREATE TABLE {name} AS FROM nothing")
-            self._connection.unregister("nothing")
 
     def view_files(self, name: str, paths: list[str], columns: list[str]) -> None:
         """Make a view of columns of Parquet files, with the column `filename` besides."""

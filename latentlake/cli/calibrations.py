@@ -30,7 +30,8 @@ def calibration_text(space: str, found: Calibration) -> str:
     ]
     if not found.is_reached:
         lines.append("No score has that precision in these data: the highest one was chosen.")
-    return "\n".join([*lines, "", *_bars(found), "", *_examples(found)]) + "\n"
+    after = "Stored. Next: duplicates.threshold = \"auto\" for this space, and 'latentlake report'."
+    return "\n".join([*lines, "", *_bars(found), "", *_examples(found), "", after]) + "\n"
 
 
 def _bars(found: Calibration) -> list[str]:

@@ -20,6 +20,9 @@ COMMANDS: Final = {
     "doctor": LazyCommand(
         f"{_HERE}.doctor:doctor", "Check the installation, the machine and the project.", _START
     ),
+    "encoders": LazyCommand(
+        f"{_HERE}.encoders:encoders", "List what a space can be made with.", _START
+    ),
     "run": LazyCommand(f"{_HERE}.run:run", "Run all stages over what is new.", _RUN),
     "ingest": LazyCommand(
         f"{_HERE}.stages:ingest", "Find what is new, changed, moved or gone in the sources.", _RUN

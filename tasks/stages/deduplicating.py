@@ -164,13 +164,11 @@ def ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
     with sandbox() as connection:
         connection.register("items", pa.RecordBatchReader.from_batches(schema, live))
         try:
-            ranked = connection.sql(
+            return connection.sql(
                 f"SELECT item_id, content_id FROM items ORDER BY {keep}, item_id"  # noqa: S608
             ).to_arrow_table()
         except duckdb.Error as error:
             raise ConfigError(f'duplicates.keep = "{keep}": {error}') from None
-        connection.unregister("items")
-    return ranked
 
 
 def _priority(ranked: pa.Table, vectors: ShardVectors) -> Any:

@@ -19,6 +19,9 @@ def test_nothing_of_the_last_user_is_left() -> None:
     with database({"threads": 1}) as connection:
         connection.execute("CREATE TABLE mine AS SELECT 1 AS one")
         connection.execute("CREATE VIEW seen AS FROM mine")
+        connection.execute("CREATE TEMP TABLE passing AS SELECT 1 AS one")
+        connection.register("given", pa.table({"a": [1]}))
+        connection.execute("SET TimeZone = 'Asia/Tokyo'")
         with connection.cursor() as cursor:
             cursor.execute(f"USE {NAME}")
             assert cursor.execute("FROM seen").fetchall() == [(1,)]
@@ -27,6 +30,9 @@ def test_nothing_of_the_last_user_is_left() -> None:
         assert connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall() == [(0,)]
         own = "SELECT count(*) FROM duckdb_views() WHERE NOT internal"
         assert connection.execute(own).fetchall() == [(0,)]
+        for gone in ("passing", "given"):
+            with pytest.raises(duckdb.CatalogException):
+                connection.execute(f"FROM {gone}")
 
 
 def test_two_users_at_once_have_one_each() -> None:
@@ -60,7 +66,6 @@ def test_a_sandbox_reads_what_is_registered_and_no_file(tmp_path: Path) -> None:
         with sandbox() as connection:
             connection.register("items", pa.table({"a": [value]}))
             assert connection.execute("SELECT a FROM items").fetchall() == [(value,)]
-            connection.unregister("items")
         with pytest.raises(duckdb.PermissionException), sandbox() as connection:
             connection.execute(f"FROM read_csv('{path}')")
 

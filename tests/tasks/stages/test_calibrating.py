@@ -159,6 +159,7 @@ def test_the_command_shows_draws_and_stores(project: Project, tmp_path: Path) ->
     assert stored is not None
     assert f"words: threshold {stored.threshold:.4g}" in done.stdout
     assert "<- " in done.stdout
+    assert 'Next: duplicates.threshold = "auto"' in done.stdout
     assert plot.read_text("utf-8").count("<rect ") == 1 + 3 * len(stored.of_copies)
     (told,) = json.loads(CliRunner().invoke(cli, [*command, "--format", "json"]).stdout)
     assert told["threshold"] == stored.threshold
