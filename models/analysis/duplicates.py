@@ -58,6 +58,20 @@ class Pairs:
         return Pairs(self.first[which], self.second[which], self.similarities[which])
 
 
+def order_of_pairs(first: RowIds, second: RowIds) -> RowIds:
+    """Return what sorts pairs by first, then second, equal ones in the order they come.
+
+    As one number a pair, and by a sort that finds runs: what is stored is sorted mostly.
+
+    Args:
+        first: (pairs,) int64, at least 0.
+        second: (pairs,) int64, at least 0.
+    """
+    width = int(second.max(initial=0)) + 1
+    order: RowIds = np.argsort(first * width + second, kind="stable")
+    return order
+
+
 @dataclass(frozen=True, slots=True)
 class Cover:
     """What to remove so that no two rows that stay are near-duplicates.

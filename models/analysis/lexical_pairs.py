@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.analysis.duplicates import Pairs
+from models.analysis.duplicates import Pairs, order_of_pairs
 from models.analysis.lexical import TooManyAlikeError, equal_pairs
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def joined_lexical(parts: Sequence[LexicalPairs]) -> LexicalPairs:
     second = np.concatenate([none, *(part.pairs.second for part in parts)])
     values = [np.empty(0, np.float32), *(part.pairs.similarities for part in parts)]
     kinds = np.concatenate([np.empty(0, np.int8), *(part.kinds for part in parts)])
-    order = np.lexsort((second, first))
+    order = order_of_pairs(first, second)
     pairs = Pairs(first[order], second[order], np.concatenate(values)[order])
     return LexicalPairs(pairs, kinds[order])
 

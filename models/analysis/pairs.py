@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from models.analysis.duplicates import MAX_PAIRS, Pairs, TooManyPairsError
+from models.analysis.duplicates import MAX_PAIRS, Pairs, TooManyPairsError, order_of_pairs
 from models.analysis.effort import PAIRS_FOUND, for_pairs
 from models.analysis.graph import query_rows
 from models.indexes.errors import TooManyMatchesError
@@ -103,7 +103,7 @@ def joined(one: Pairs, other: Pairs) -> Pairs:
     first = np.concatenate((one.first, other.first))
     second = np.concatenate((one.second, other.second))
     similarities = np.concatenate((one.similarities, other.similarities))
-    order = np.lexsort((second, first))
+    order = order_of_pairs(first, second)
     first, second, similarities = first[order], second[order], similarities[order]
     new = (np.diff(first, prepend=-1) != 0) | (np.diff(second, prepend=-1) != 0)
     return Pairs(first[new], second[new], similarities[new])
