@@ -7,6 +7,7 @@ the pairs above .9 among 100,000 texts, two lists hold .998. So a sample tells h
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -39,7 +40,10 @@ def for_graph(vectors: Vectors, index: RowView, k: int, target_recall: float, se
         return index
     rows = np.sort(sample(vectors.rows, _TUNING_QUERIES, seed))
     truth = ground_truth(vectors, rows, k, index.index.metric)
-    for nprobe in _steps(index.index.lists):
+    ranks = np.sort(index.ranks(truth.queries, truth.neighbours.rows), axis=None)
+    # Lists that hold enough of the neighbours; codes of 8 bits may take another row for one.
+    least = int(ranks[min(ranks.size, ceil(target_recall * ranks.size)) - 1]) + 1
+    for nprobe in _steps(index.index.lists, least):
         tried = index.probing(nprobe)
         found = tried.search(truth.queries, truth.k + 1).without(rows)
         hits = (found.rows[:, :, None] == truth.neighbours.rows[:, None, :]).any(axis=2)
@@ -99,7 +103,7 @@ def for_pairs(
     return index
 
 
-def _steps(last: int) -> list[int]:
-    """Return 1, 2, 3, 4, 6, 8, 12, ... up to `last`."""
-    steps = {round(first * 2**power) for first in (1, 1.5) for power in range(last.bit_length())}
-    return sorted({one for one in steps if one < last} | {last})
+def _steps(last: int, first: int = 1) -> list[int]:
+    """Return `first`, then those of 1, 2, 3, 4, 6, 8, 12, ... between it and `last`, and that."""
+    steps = {round(base * 2**power) for base in (1, 1.5) for power in range(last.bit_length())}
+    return sorted({one for one in steps if first < one < last} | {first, last})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +11,13 @@ from models.indexes.faiss_library import library
 from models.indexes.results import Neighbours, from_faiss, no_neighbours
 from models.indexes.streams import prepared, prepared_batches
 from models.types import Matrix, Metric, RowIds, Vectors
+
+_MATRIX_NUMBERS: Final = 128_000
+"""Queries times dimension above which FAISS 1.15 multiplies matrices. Below it compares by pairs:
+300 queries against 43,690 x 384 take .68 processor seconds, 334 of them .07."""
+_MOST_FILLED: Final = 6
+"""Up to so many times their number, queries are filled up with zeros. Not for L2, which loses
+digits by matrices."""
 
 
 def faiss_metric(metric: Metric) -> int:
@@ -46,7 +55,12 @@ def exact_search(vectors: Vectors, queries: Matrix, k: int, metric: Metric) -> N
 
 
 def _nearest_in(batch: Matrix, queries: Matrix, k: int, start: int, metric: Metric) -> Neighbours:
+    count, dim = queries.shape
+    least = _MATRIX_NUMBERS // dim + 1
+    if metric is not Metric.L2 and _MOST_FILLED * count >= least > count:
+        queries = np.concatenate((queries, np.zeros((least - count, dim), np.float32)))
     distances, rows = library().knn(queries, batch, k, faiss_metric(metric))
+    distances, rows = distances[:count], rows[:count]
     return Neighbours(rows + start, from_faiss(distances, rows, metric))
 
 

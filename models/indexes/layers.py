@@ -90,6 +90,18 @@ class Layers:
         distances, lists = self.lists.quantizer.search(inside, nprobe)
         return distances, lists
 
+    def ranks(self, queries: Matrix, rows: RowIds) -> RowIds:
+        """Return how many lists are nearer to each prepared query than those of some rows."""
+        count = int(self.lists.nlist)
+        home = np.zeros(int(self.whole.ntotal), np.int64)
+        for number in range(count):
+            home[self.ids(number)] = number
+        order = self.nearest_lists(queries, count)[1]
+        rank = np.full((queries.shape[0], count + 1), count, np.int64)  # the last for "none"
+        np.put_along_axis(rank, order, np.arange(count)[None], axis=1)
+        found: RowIds = np.take_along_axis(rank[:, :count], home[rows], axis=1)
+        return found
+
     def list_lengths(self) -> RowIds:
         """Return how many vectors each list holds: (lists,) int64."""
         held = self.lists.invlists

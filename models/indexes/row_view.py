@@ -83,6 +83,18 @@ class RowView:
         if rows != self.rows:
             raise IndexMismatchError("the number of vectors", rows, self.rows)
 
+    def ranks(self, queries: Matrix, rows: RowIds) -> RowIds:
+        """Return how many lists are nearer to a query than that of a row; see `Layers.ranks`.
+
+        Args:
+            queries: (queries, dim) float32.
+            rows: (queries, any) int64, living ones.
+        """
+        place = np.full(self.rows, NO_ROW)
+        living = np.flatnonzero(self._row_of != NO_ROW)
+        place[self._row_of[living]] = living
+        return self.index.ranks(queries, place[rows])
+
     def search(self, queries: Matrix, k: int) -> Neighbours:
         """Find the k nearest living rows; see `VectorIndex.search`."""
         found = self.index.search(queries, k, self._alive)

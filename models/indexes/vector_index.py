@@ -109,6 +109,18 @@ class VectorIndex:
         distances, lists = self._layers.nearest_lists(ready, 1)
         return from_faiss(distances, lists, self.metric)[:, 0]
 
+    def ranks(self, queries: Matrix, rows: RowIds) -> RowIds:
+        """Return how many lists are nearer to each query than those of some rows.
+
+        Args:
+            queries: (queries, dim) float32.
+            rows: (queries, any) int64.
+
+        Returns:
+            (queries, any) int64; a query meets a row if it probes more lists than that.
+        """
+        return self._layers.ranks(prepared(queries, self.dim, self.metric), rows)
+
     @property
     def most_met(self) -> int:
         """How many rows a query is compared with at the most."""

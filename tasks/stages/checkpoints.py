@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from models.indexes.row_view import RowView
     from tasks.stages.builds import BuildStep
 
-_REVISION = 1
+_REVISION = 2
 """Raise it when the same inputs should give other lists."""
 
 
