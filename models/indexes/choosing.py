@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from models.indexes.plans import Coding, IndexKind, IndexPlan, plan_for
+from models.indexes.plans import Coding, IndexKind, IndexPlan, SearchParameters, plan_for
 from models.indexes.principal import kept_axes
 from models.indexes.recall import ground_truth
 from models.indexes.streams import prepared, sample, take
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 TRIAL_ROWS: Final = 10_000
 _TRIAL_BYTES: Final = 128 * 2**20
 _QUERIES: Final = 300
+_LEAST: Final = SearchParameters(nprobe=1, k_factor=1)
 _WORTH: Final = 0.9
 """A kind with a store is half as large again as the codes alone: it must be this much cheaper."""
 _K: Final = 10
@@ -86,27 +88,31 @@ def choose_by_trial(
     queries = np.arange(count - min(_QUERIES, count // 20), count, dtype=np.int64)
     truth = ground_truth(some, queries, _K, metric)
     trials: list[Trial] = []
+    untried: list[str] = []
     for plan in plans:
         if plan.kind is IndexKind.PROJECTED and axes.shape[0] > _MOST_AXES * vectors.dim:
             continue
         small, full = (_like(plan, n, axes) for n in (some.rows, vectors.rows))
+        price = partial(query_ns, full, rows=vectors.rows, dim=vectors.dim, k=_K)
+        if trials and (least := price(_LEAST)) >= _cheapest(trials, goal):
+            untried.append(f"{plan.kind} costs at least {least / 1000:.0f} us")
+            continue
         index = VectorIndex.empty(some.dim, metric, small)
         # The queries are the last rows of the sample, which training does not see.
         index.train(some.matrix[: small.training_rows], seed, axes)
         index.add(some.matrix)
-        price = partial(query_ns, full, rows=vectors.rows, dim=vectors.dim, k=_K)
-        tuned = tune(index, some, truth, _cheaper_than(trials, goal), price)
-        trials.append(Trial(full, tuned))
-    told = "; ".join(trial.told for trial in trials)
+        bound = min(_cheapest(trials, goal), goal.most_ns or inf)
+        aim = replace(goal, most_ns=None if bound == inf else bound)
+        trials.append(Trial(full, tune(index, some, truth, aim, price)))
+    told = "; ".join([*(trial.told for trial in trials), *untried])
     best = _best(trials, goal).plan
     return best.because(f"tried on {some.rows:,} vectors, counted for all: {told}.")
 
 
-def _cheaper_than(trials: list[Trial], goal: Goal) -> Goal:
-    """Return the goal of the next trial: what costs more than the best so far needs no search."""
-    costs = [trial.tuned.cost_ns for trial in trials if trial.tuned.reaches(goal.recall)]
-    most = [cost for cost in (*costs, goal.most_ns) if cost is not None]
-    return replace(goal, most_ns=min(most, default=None))
+def _cheapest(trials: list[Trial], goal: Goal) -> float:
+    """Return what the best so far costs: where others cost more they need not be searched."""
+    good = [trial.tuned.cost_ns for trial in trials if trial.tuned.reaches(goal.recall)]
+    return min(good, default=inf)
 
 
 def _best(trials: list[Trial], goal: Goal) -> Trial:

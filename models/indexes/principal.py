@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from models.types import Matrix
 
-_MOST_ROWS: Final = 10_000
+_MOST_ROWS: Final = 5_000
 """More of a random sample change the axes little and cost rows x dim^2."""
 _KEPT: Final = 0.95
 """Of the squared length: with .93 on 784 pixels (64 axes) twice as many candidates were needed."""
