@@ -20,13 +20,15 @@ from models.indexes.results import NO_ROW
 from tasks.stages.builds import progress_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
     from models.types import RowIds
     from tasks.stages.budget import Budget
+
+    _StoredShingles = tuple[RowIds, pa.ChunkedArray]
 
 Filtered = TypeVar("Filtered", pa.Array, pa.RecordBatch)
 _KEY_BYTES: Final = 4
@@ -50,10 +52,8 @@ class TextComparison:
         self._lengths = np.zeros(vectors.rows, np.int64)
         self._digests = np.zeros((vectors.rows, 2), np.uint64)
         self._rows = self._table_rows()
-        for rows, batch in self._batches("normalised", "shingles"):
+        for rows, batch in self._batches("normalised"):
             self.present[rows] = True
-            sizes = np.asarray(pc.binary_length(batch["shingles"]), np.int64)
-            self._lengths[rows] = sizes // _HASH_BYTES
             self._digests[rows] = keys_of(batch["normalised"])
 
     def pairs(self, fresh: npt.NDArray[np.bool_]) -> LexicalPairs:
@@ -73,28 +73,29 @@ class TextComparison:
         found = Candidates(self._vectors.rows, self._budget.pairs)
         rows = np.flatnonzero(self.present)
         found.add(rows, self._digests[rows, 0], fresh)
-        rows = np.flatnonzero(self._lengths > 0)
         at_once = max(1, self._budget.compared // max(1, _KEY_BYTES * rows.size))
         for start in range(0, BANDS, at_once):
-            if not fresh[rows].any():
+            if not fresh.any():
                 break
-            keys = self._bands(rows, start, min(BANDS, start + at_once))
+            some, keys = self._bands(rows, start, min(BANDS, start + at_once))
             for band in keys.T:
-                found.add(rows, band, fresh)
+                found.add(some, band, fresh)
             self._progress("wording", min(BANDS, start + at_once) / BANDS)
         return found.keys()
 
-    def _bands(self, rows: RowIds, start: int, stop: int) -> npt.NDArray[np.uint32]:
-        """Return some bands of some rows, (rows, stop - start), a band at a time contiguous."""
+    def _bands(self, rows: RowIds, start: int, stop: int) -> tuple[RowIds, npt.NDArray[np.uint32]]:
+        """Return those of some rows that have word triples, and (rows, stop - start) bands."""
         keys = np.zeros((rows.size, stop - start), np.uint32, order="F")
         place = np.full(self._vectors.rows, NO_ROW, np.int64)
         place[rows] = np.arange(rows.size)
+        has_bands = np.zeros(rows.size, np.bool_)
         for held, batch in self._batches("bands"):
             at = place[held]
-            some = at != NO_ROW
+            some = (at != NO_ROW) & (np.asarray(pc.binary_length(batch["bands"])) > 0)
             values = _joined_bytes(_filtered(batch["bands"], some), "<u4")
             keys[at[some]] = values.reshape(-1, BANDS)[:, start:stop]
-        return keys
+            has_bands[at[some]] = True
+        return (rows, keys) if has_bands.all() else (rows[has_bands], keys[has_bands])
 
     def _compared(self, first: RowIds, second: RowIds) -> npt.NDArray[np.float64]:
         """Return the Jaccard index of pairs, 0 where it cannot reach the threshold.
@@ -102,45 +103,63 @@ class TextComparison:
         Blocks of rows are held two at a time, so that memory is bounded whatever the pairs.
         """
         found = np.zeros(first.size, np.float64)
+        half = max(1, self._budget.compared // 2)
+        held = self._measured(np.unique(np.concatenate((first, second))), half)
         one, other = self._lengths[first], self._lengths[second]
         able = np.flatnonzero(np.minimum(one, other) >= self._threshold * np.maximum(one, other))
         rows = np.unique(np.concatenate((first[able], second[able])))
         blocks = np.zeros(self._vectors.rows, np.int64)
-        half = max(1, self._budget.compared // 2)
         blocks[rows] = np.cumsum(_HASH_BYTES * self._lengths[rows]) // half
         both = blocks[first[able]] * (blocks.max(initial=0) + 1) + blocks[second[able]]
         order = np.argsort(both, kind="stable")
         for some in np.split(order, np.flatnonzero(np.diff(both[order])) + 1):
             if some.size:
                 chosen = able[some]
-                found[chosen] = self._jaccard(first[chosen], second[chosen])
+                rows, where = np.unique(
+                    np.concatenate((first[chosen], second[chosen])), return_inverse=True
+                )
+                shingles = self._shingles(rows, held or self._stored_shingles(rows))
+                found[chosen] = jaccard(shingles, *np.split(where, 2))
         return found
 
-    def _jaccard(self, first: RowIds, second: RowIds) -> npt.NDArray[np.float64]:
-        rows, where = np.unique(np.concatenate((first, second)), return_inverse=True)
-        left, right = np.split(where, 2)
-        return jaccard(self._shingles(rows), left, right)
+    def _measured(self, rows: RowIds, most_bytes: int) -> list[_StoredShingles]:
+        """Learn how many word triples rows have; return these, or nothing if they are too large."""
+        held: list[_StoredShingles] = []
+        size = 0
+        for some, column in self._stored_shingles(rows):
+            lengths = np.asarray(pc.binary_length(column), np.int64) // _HASH_BYTES
+            self._lengths[some] = lengths
+            size += _HASH_BYTES * int(lengths.sum())
+            held.append((some, column))
+            if size > most_bytes:
+                held.clear()
+        return held
 
-    def _shingles(self, rows: RowIds) -> Shingles:
-        """Read the word triples of some rows; row groups without any of them are passed over."""
+    def _shingles(self, rows: RowIds, stored: Iterable[_StoredShingles]) -> Shingles:
         offsets = np.concatenate(([0], np.cumsum(self._lengths[rows])))
         hashes = np.empty(offsets[-1], np.uint64)
         place = np.full(self._vectors.rows, NO_ROW, np.int64)
         place[rows] = np.arange(rows.size)
+        for held, column in stored:
+            for at, value in zip(place[held].tolist(), column, strict=True):
+                if at != NO_ROW:
+                    hashes[offsets[at] : offsets[at + 1]] = np.frombuffer(value.as_py(), "<u8")
+        return Shingles(hashes, offsets)
+
+    def _stored_shingles(self, rows: RowIds) -> Iterator[_StoredShingles]:
+        """Yield the word triples of some rows; row groups without any of them are passed over."""
+        wanted = np.zeros(self._vectors.rows, np.bool_)
+        wanted[rows] = True
         end = 0
         for path in self._lake.files("wordings"):
             with pq.ParquetFile(readable(path)) as file:
                 for group in range(file.num_row_groups):
                     start, end = end, end + file.metadata.row_group(group).num_rows
                     held = self._rows[start:end]
-                    at = np.where(held == NO_ROW, NO_ROW, place[held])
-                    if (at == NO_ROW).all():
-                        continue
-                    column = file.read_row_group(group, columns=["shingles"])["shingles"]
-                    for row in np.flatnonzero(at != NO_ROW).tolist():
-                        place_of = slice(offsets[at[row]], offsets[at[row] + 1])
-                        hashes[place_of] = np.frombuffer(column[row].as_py(), "<u8")
-        return Shingles(hashes, offsets)
+                    some = (held != NO_ROW) & wanted[held]
+                    if some.any():
+                        column = file.read_row_group(group, columns=["shingles"])["shingles"]
+                        yield held[some], column.filter(pa.array(some))
 
     def _table_rows(self) -> RowIds:
         """Return which row each row of the table is, in its order; -1 for texts of other spaces."""
