@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from data.lake import Lake
     from latentlake.settings import Settings
+    from tasks.stages.receipts import StageReceipt
 
 THRESHOLD, THREADS, NO_TWIN = 0.9, 2, -1
 BLOCK, ROUNDING = 8192, 1e-6
@@ -144,13 +145,16 @@ def by_latentlake(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, An
     settings = load_settings(folder / "latentlake.toml")
     lake = Lake(settings.root)
     own_threads(THREADS)
+    unaudited = settings.with_duplicates(name, {"audit": 0})
+    steps: dict[str, Callable[[], StageReceipt]] = {
+        "index": lambda: index_space(lake, settings, name, "run"),
+        "duplicates": lambda: report_space(lake, unaudited, name, "duplicates", "run"),
+        "audit": lambda: report_space(lake, settings, name, "duplicates", "run"),
+    }
     stages: dict[str, Any] = {}
-    for stage in ("index", "duplicates"):
+    for stage, step in steps.items():
         clock = Clock()
-        if stage == "index":
-            receipt = index_space(lake, settings, name, "run")
-        else:
-            receipt = report_space(lake, settings, name, "duplicates", "run")
+        receipt = step()
         stages[stage] = clock.figures() | {"notes": receipt.notes}
     return {
         "seconds": round(sum(one["seconds"] for one in stages.values()), 2),

@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
 PAIRS_FOUND: Final = 0.995
 """Of the sample's matches, at least."""
-_LEAST_MATCHES: Final = 100
 _MOST_MATCHES: Final = 20_000
 """That are looked at: a few rows of a crowd have thousands each."""
-_LEAST_SAMPLED: Final = 4096
+_LEAST_SAMPLED: Final = 2048
 _MOST_SAMPLED: Final = 65_536
 _TUNING_QUERIES: Final = 300
 
@@ -96,24 +95,25 @@ def for_pairs(
     full = index.index.plan.search_parameters.nprobe
     if full is None or share >= 1:  # no sample tells that nothing is missed
         return index
-    asking, met = _sampled_matches(vectors, index, rows, threshold, most)
-    if asking.size < _LEAST_MATCHES:
+    enough = ceil(1 / (1 - share))  # fewer cannot tell such a share
+    asking, met = _sampled_matches(vectors, index, rows, threshold, most, enough)
+    if asking.size < enough:
         return index
     needed = np.sort(_lists_needed(vectors, index, rows, asking, met))
     return index.probing(int(needed[ceil(share * needed.size) - 1]))
 
 
 def _sampled_matches(
-    vectors: Vectors, index: RowView, rows: RowIds, threshold: float, most: int
+    vectors: Vectors, index: RowView, rows: RowIds, threshold: float, most: int, enough: int
 ) -> tuple[RowIds, RowIds]:
-    """Search for a growing sample of the rows until it has matches enough: who asked, whom it met.
+    """Search for a growing sample of the rows until it has `enough`: who asked, whom it met.
 
     Each row's match with itself is left out.
     """
     order = sample(rows.size, min(rows.size, _MOST_SAMPLED), 0)
     asking = met = np.empty(0, np.int64)
     start, stop = 0, _LEAST_SAMPLED
-    while 2 * stop <= rows.size and stop <= _MOST_SAMPLED and asking.size < _LEAST_MATCHES:
+    while 2 * stop <= rows.size and stop <= _MOST_SAMPLED and asking.size < enough:
         chosen = np.sort(rows[order[start:stop]])
         found = index.range_search(take(vectors, chosen), threshold, most + chosen.size)
         query = chosen[found.queries]
@@ -150,7 +150,9 @@ def _lists_needed(
     return np.minimum(lists_until(one, other), np.where(seeks, lists_until(other, one), full))
 
 
-def _steps(last: int, first: int = 1) -> list[int]:
-    """Return `first`, then those of 1, 2, 3, 4, 6, 8, 12, ... between it and `last`, and that."""
-    steps = {round(base * 2**power) for base in (1, 1.5) for power in range(last.bit_length())}
-    return sorted({one for one in steps if first < one < last} | {first, last})
+def _steps(last: int, first: int) -> list[int]:
+    """Return numbers from `first` to `last`, each a tenth more than the one before it, or one."""
+    steps = [first]
+    while steps[-1] < last:
+        steps.append(min(last, max(steps[-1] + 1, steps[-1] * 11 // 10)))
+    return steps

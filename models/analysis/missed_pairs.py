@@ -186,7 +186,8 @@ def _near(
     elif metric is Metric.INNER_PRODUCT:
         lengths = np.linalg.norm(queries, axis=1), np.linalg.norm(block, axis=1)
         scale = float(lengths[0].max(initial=1.0) * lengths[1].max(initial=1.0))
-    query, row = np.nonzero(products >= threshold - _BLAS_ROUNDING * scale)
+    likely = np.flatnonzero(products >= threshold - _BLAS_ROUNDING * scale)
+    query, row = np.divmod(likely, len(block))
     for low in range(0, query.size, _COMPARED_AT_ONCE):
         some = slice(low, low + _COMPARED_AT_ONCE)
         exact = pair_similarities(queries[query[some]], block[row[some]], metric)
