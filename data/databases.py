@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -122,4 +123,13 @@ def _leave_to_parent() -> None:
     _sandboxes.clear()
 
 
+def _close_idle() -> None:
+    """Close what is kept while Python still runs: later, DuckDB would report it as leaked."""
+    for instance in (*_idle, *_sandboxes):
+        instance.close()
+    _idle.clear()
+    _sandboxes.clear()
+
+
 os.register_at_fork(after_in_child=_leave_to_parent)
+atexit.register(_close_idle)

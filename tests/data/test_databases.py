@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -82,3 +84,21 @@ def test_a_forked_child_begins_with_an_instance_of_its_own() -> None:
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_process_ends_without_a_word_about_what_it_kept() -> None:
+    """DuckDB reports what outlives it, as what another library's threads refer to does."""
+    script = (
+        "import threading, time\n"
+        "from data import databases\n"
+        "for kept in (databases.database, databases.sandbox):\n"
+        "    with kept() as connection:\n"
+        "        connection.execute('SELECT 1')\n"
+        "del connection\n"
+        "def hold(module):\n"
+        "    time.sleep(60)\n"
+        "threading.Thread(target=hold, args=(databases._idle,), daemon=True).start()\n"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
