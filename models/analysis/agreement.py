@@ -19,7 +19,7 @@ from models.analysis.graph import GraphOptions, NeighbourGraph, build_graph
 from models.indexes.errors import IndexMismatchError
 from models.indexes.exact import own_rows, pair_similarities
 from models.indexes.recall import GroundTruth, RecallEstimate, estimate_recall, measure_recall
-from models.indexes.results import Neighbours
+from models.indexes.results import Neighbours, marked_cells
 from models.indexes.streams import prepared
 from models.types import ArrayVectors, Matrix, Metric
 
@@ -129,7 +129,7 @@ def near_pairs(vectors: Matrix, metric: Metric, threshold: float) -> Pairs:
     found, total = [np.empty((0, 2), np.int64)], 0
     for start in range(0, rows, block):
         near = _similarities(vectors[start : start + block], vectors[start:], metric)
-        first, second = np.nonzero(near >= threshold - 1e-4 * longest)
+        first, second = marked_cells(near >= threshold - 1e-4 * longest)
         later = second > first
         found.append(np.stack((first[later], second[later]), axis=1) + start)
         total += int(later.sum())

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.indexes.exact import pair_similarities
+from models.indexes.results import marked_cells
 from models.indexes.streams import Progress, prepared, prepared_batches, silent, take
 from models.types import Metric
 
@@ -186,8 +187,7 @@ def _near(
     elif metric is Metric.INNER_PRODUCT:
         lengths = np.linalg.norm(queries, axis=1), np.linalg.norm(block, axis=1)
         scale = float(lengths[0].max(initial=1.0) * lengths[1].max(initial=1.0))
-    likely = np.flatnonzero(products >= threshold - _BLAS_ROUNDING * scale)
-    query, row = np.divmod(likely, len(block))
+    query, row = marked_cells(products >= threshold - _BLAS_ROUNDING * scale)
     for low in range(0, query.size, _COMPARED_AT_ONCE):
         some = slice(low, low + _COMPARED_AT_ONCE)
         exact = pair_similarities(queries[query[some]], block[row[some]], metric)

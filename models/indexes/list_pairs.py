@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from models.indexes.faiss_library import library
+from models.indexes.results import marked_cells
 from models.indexes.side_by_side import side_by_side
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _blocks(
 
 def _matches(radius: float, piece: _Piece) -> ListMatches:
     vectors, rows, others, other_rows, done = piece
-    first, second = np.nonzero(vectors @ others.T > radius)
+    first, second = marked_cells(vectors @ others.T > radius)
     one, other = rows[first], other_rows[second]
     apart = one != other
     return ListMatches(one[apart], other[apart], done)

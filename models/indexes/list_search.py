@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from models.indexes.errors import TooManyMatchesError
 from models.indexes.faiss_library import library, single_thread
+from models.indexes.results import marked_cells
 from models.indexes.side_by_side import side_by_side
 
 if TYPE_CHECKING:
@@ -164,5 +165,5 @@ def _near(
     """Return what is nearer than a radius: query, row, similarity."""
     asking, vectors, rows = piece
     similarities = queries[asking] @ vectors.T
-    query, where = np.nonzero(similarities > radius)
+    query, where = marked_cells(similarities > radius)
     return asking[query], rows[where], similarities[query, where]
