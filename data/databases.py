@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 NAME: Final = "own"
 """The database that a connection of `database` works in; a cursor of one has to `USE` it, too."""
 _MOST_IDLE: Final = 2
+_MOST_BYTES: Final = 4 * 2**20
+"""Of tables: an instance that held more is closed, since only then its allocator gives them back."""
 _idle: list[duckdb.DuckDBPyConnection] = []
 _sandboxes: list[duckdb.DuckDBPyConnection] = []
 _abandoned: list[duckdb.DuckDBPyConnection] = []
@@ -37,13 +39,17 @@ def database(settings: Values | None = None) -> Iterator[duckdb.DuckDBPyConnecti
         with instance.cursor() as connection:
             _use_own(connection)
             yield connection
-        instance.execute(f"DETACH {NAME}")
         # What it holds of files it has read would count as memory of whoever comes next.
         instance.execute("SET enable_external_file_cache = false")
+        held_much = _held_bytes(instance) > _MOST_BYTES
+        instance.execute(f"DETACH {NAME}")
     except BaseException:
         instance.close()  # whatever state it is in
         raise
-    _put_back(_idle, instance)
+    if held_much:
+        instance.close()
+    else:
+        _put_back(_idle, instance)
 
 
 @contextmanager
@@ -91,6 +97,11 @@ def _configured(settings: Values) -> duckdb.DuckDBPyConnection:
         else:
             return instance
     return duckdb.connect(config=dict(settings))
+
+
+def _held_bytes(instance: duckdb.DuckDBPyConnection) -> int:
+    used = "SELECT sum(memory_usage_bytes)::BIGINT FROM duckdb_memory()"
+    return int(instance.execute(used).fetchall()[0][0])
 
 
 def _taken(idle: list[duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection | None:

@@ -37,6 +37,17 @@ def test_nothing_of_the_last_user_is_left() -> None:
                 connection.execute(f"FROM {gone}")
 
 
+@pytest.mark.parametrize(("rows", "is_kept"), [(10, True), (1_000_000, False)])
+def test_an_instance_that_held_much_is_not_kept(rows: int, is_kept: bool) -> None:
+    with database({"default_null_order": "nulls_first"}) as connection:
+        connection.execute(f"CREATE TABLE mine AS SELECT hash(i) FROM range({rows}) t(i)")
+    with database() as connection:
+        found = connection.execute("SELECT current_setting('default_null_order')").fetchall()
+    assert (found[0][0].lower() == "nulls_first") is is_kept
+    with database({"default_null_order": "nulls_last"}):
+        pass
+
+
 def test_two_users_at_once_have_one_each() -> None:
     with database() as one, database() as other:
         one.execute("CREATE TABLE mine AS SELECT 1 AS one")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from data.catalog import current_spaces
 from latentlake.errors import QueryError, SpaceMismatchError
-from tasks.stages import searching, spaces
+from tasks.stages import space_search, spaces
 from tasks.stages.runs import begin_run, finish_run
 from tasks.stages.searching import SearchQuery, search
 from tasks.stages.spaces import live_encoder, space_vectors
@@ -98,7 +98,7 @@ def test_words_find_what_brute_force_finds(
     texts: Project, monkeypatch: pytest.MonkeyPatch, has_index: bool
 ) -> None:
     if not has_index:
-        monkeypatch.setattr(searching, "stored_index", lambda *_: None)
+        monkeypatch.setattr(space_search, "stored_index", lambda *_: None)
     query = "robots that learn from data"
     hits = find(texts, text=query, k=12)
     assert len(hits) == 12
@@ -113,7 +113,7 @@ def test_where_filters_before_the_search(
     texts: Project, monkeypatch: pytest.MonkeyPatch, has_index: bool
 ) -> None:
     if not has_index:
-        monkeypatch.setattr(searching, "stored_index", lambda *_: None)
+        monkeypatch.setattr(space_search, "stored_index", lambda *_: None)
     lengths = {key: len(text) for key, text in texts.read_notes().items()}
     limit = sorted(lengths.values())[len(lengths) // 4]
     hits = find(texts, text="robots", k=200, where=f"(metadata->>'length')::INT < {limit}")
