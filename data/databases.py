@@ -18,7 +18,7 @@ NAME: Final = "own"
 """The database that a connection of `database` works in; a cursor of one has to `USE` it, too."""
 _MOST_IDLE: Final = 2
 _MOST_BYTES: Final = 4 * 2**20
-"""Of tables: an instance that held more is closed, since only then its allocator gives them back."""
+"""An instance whose tables were larger is closed, as only then its allocator gives memory back."""
 _idle: list[duckdb.DuckDBPyConnection] = []
 _sandboxes: list[duckdb.DuckDBPyConnection] = []
 _abandoned: list[duckdb.DuckDBPyConnection] = []
