@@ -251,6 +251,8 @@ def _stored(
         f"{built.plan.factory}, recall@{built.recall.k} {built.recall.mean:.3f} "
         f"[{built.recall.low:.3f}, {built.recall.high:.3f}]"
     )
+    if not built.reaches_target:
+        note += f", below the wanted {built.target_recall:g}"
     notes = (note,) if version.update == _FIRST else (note, version.update)
     return Built({"vectors": vectors.rows}, details, notes)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from latentlake.errors import ConfigError
+from models.indexes.build import BuiltIndex, build_index
+from models.indexes.recall import RecallEstimate
+from tasks.stages import indexing
 from tasks.stages.builds import last_build
 from tasks.stages.spaces import known_space
 
@@ -46,6 +50,20 @@ def test_a_kind_is_built_as_asked_and_its_drift_recorded(project: Project) -> No
     assert second["update"].startswith("extended by 1")
     assert second["layout"] == first["layout"]
     assert second["drift"]["looked_at"] == 1
+
+
+def test_an_index_that_misses_its_target_says_so(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build_poorly(*given: Any, **named: Any) -> BuiltIndex:
+        return replace(build_index(*given, **named), recall=RecallEstimate(10, 100, 0.5, 0.4, 0.6))
+
+    monkeypatch.setattr(indexing, "build_index", build_poorly)
+    receipts = project.run().receipts
+    notes = [one.notes for one in receipts if (one.stage, one.subject) == ("index", "words")]
+    assert [note[0] for note in notes] == [
+        "Flat, recall@10 0.500 [0.400, 0.600], below the wanted 0.95"
+    ]
 
 
 def test_too_few_vectors_for_short_codes_are_scanned(project: Project) -> None:
