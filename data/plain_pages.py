@@ -51,7 +51,7 @@ def plain_rows(
             stop = int(np.searchsorted(rows, first + len(vectors)))
             found[done:stop] = vectors[rows[done:stop] - first]
             done = stop
-    except (ThriftError, ValueError, KeyError):
+    except (ThriftError, ValueError, KeyError, IndexError):
         return None
     return found if done == rows.size else None
 
@@ -73,6 +73,8 @@ def _pages(
         if (head.get(1), own.get(2), head.get(2)) != (_DATA_PAGE, _PLAIN, head.get(3)):
             raise ValueError("no plain data page")
         start = at + reader.at
+        if not 0 < head[3] <= end - start:
+            raise ValueError("a page that ends elsewhere")
         at = start + head[3]
         for _ in range(_LEVELS):
             start += _SIZE_BYTES + int(content[start : start + _SIZE_BYTES].view("<u4")[0])

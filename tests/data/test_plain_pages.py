@@ -73,5 +73,22 @@ def test_a_page_with_a_null_is_left_to_arrow(tmp_path: Path) -> None:
     assert plain_rows(path, chunk, 2, np.array([2])) is None
 
 
+def test_a_damaged_header_is_left_to_arrow(tmp_path: Path) -> None:
+    path, vectors = tmp_path / "shard.parquet", np.ones((50, 6), np.float32)
+    ids = [f"{number:032x}" for number in range(50)]
+    write_shard(path, SpaceId("words", "f", 6, "cosine"), ids, vectors)
+    chunk, content = pq.read_metadata(path).row_group(0).column(1), path.read_bytes()
+    begin = content.index(vectors.tobytes())
+    damaged = tmp_path / "damaged.parquet"
+    outcomes = set()
+    for at in range(chunk.data_page_offset, begin):
+        for value in (0, 1, 0x15, 0x7F, 0x80, 0xFF):
+            damaged.write_bytes(content[:at] + bytes([value]) + content[at + 1 :])
+            found = plain_rows(damaged, chunk, 6, np.array([0, 49]))
+            outcomes.add(found is None)
+            assert found is None or found.shape == (2, 6)
+    assert True in outcomes
+
+
 def _vectors(values: pa.Array, dim: int) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(values, dim)
