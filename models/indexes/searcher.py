@@ -56,7 +56,7 @@ class Searcher:
             if self._meets_lists_often(ready)
             else self._nearest(ready, k, self.parameters(effort))
         )
-        return self._with_more_lists(found, ready, effort, last=min(k, rows) - 1)
+        return self._with_more_effort(found, ready, effort, last=min(k, rows) - 1)
 
     def search_among(
         self, ready: Matrix, k: int, tuned: SearchParameters, allowed: npt.NDArray[np.bool_]
@@ -79,7 +79,7 @@ class Searcher:
             if self._meets_lists_often(ready)
             else self._nearest(ready, k, self.parameters(effort, selector))
         )
-        return self._with_more_lists(
+        return self._with_more_effort(
             found, ready, effort, last=min(k, available) - 1, selector=selector
         )
 
@@ -137,7 +137,7 @@ class Searcher:
         """Tell whether so many queries are cheaper list by list."""
         return ready.shape[0] >= (self.lists or 0) and self._layers.is_searched_by_lists
 
-    def _with_more_lists(
+    def _with_more_effort(
         self,
         found: Neighbours,
         ready: Matrix,
@@ -145,13 +145,12 @@ class Searcher:
         last: int,
         selector: Any = None,
     ) -> Neighbours:
-        """Probe on for the queries whose probed lists hold fewer than k rows."""
-        while effort.nprobe is not None and effort.nprobe < (self.lists or 0):
+        """Try harder for queries whose lists, or whose walk over the graph, had fewer than k."""
+        while (wider := self.effort(effort, 4.0)) != effort:
             short = np.flatnonzero(found.rows[:, last] == NO_ROW)
             if short.size == 0:
                 break
-            effort = replace(effort, nprobe=min(4 * effort.nprobe, self.lists or 1))
-            again = self._nearest(ready[short], k=found.rows.shape[1],
-                                  parameters=self.parameters(effort, selector))  # fmt: skip
+            effort, k = wider, found.rows.shape[1]
+            again = self._nearest(ready[short], k, self.parameters(effort, selector))
             found.rows[short], found.similarities[short] = again.rows, again.similarities
         return found

@@ -22,7 +22,7 @@ from models.indexes.plans import (
     plan_for,
 )
 from models.indexes.recall import GroundTruth, estimate_recall, ground_truth, measure_recall
-from models.indexes.results import Neighbours
+from models.indexes.results import NO_ROW, Neighbours
 from models.indexes.rivals import choose_index
 from models.indexes.streams import sample, take
 from models.indexes.tuning import Goal, tune
@@ -143,6 +143,17 @@ def test_a_target_out_of_reach_takes_what_finds_the_most_and_says_so() -> None:
     assert built.recall.high < 0.95
     assert built.plan.search_parameters.nprobe in (3, 4, 6, 8)  # more lists find nothing more
     assert "is the most that any effort of this kind finds" in built.plan.reasons[-1]
+
+
+@pytest.mark.parametrize("kind", [IndexKind.HNSW, IndexKind.IVF_FLAT])
+@pytest.mark.parametrize("count", [1, 10, 60, 250])
+def test_all_allowed_rows_are_found_where_more_are_asked_for(kind: IndexKind, count: int) -> None:
+    vectors = gaussian(3000, 16)
+    index = build_index(ArrayVectors(vectors), Metric.COSINE, plan_for(kind, 3000)).index
+    allowed = np.sort(np.random.default_rng(count).choice(3000, count, replace=False))
+    found = index.search(vectors[:20], count + 5, allowed).rows
+    assert (np.sort(found[:, :count], axis=1) == allowed).all()
+    assert (found[:, count:] == NO_ROW).all()
 
 
 def test_tuning_does_not_chase_one_of_several_equals() -> None:
