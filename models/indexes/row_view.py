@@ -110,10 +110,10 @@ class RowView:
         alive = rows != NO_ROW
         return RangeMatches(found.queries[alive], rows[alive], found.similarities[alive])
 
-    def pairs_within(self, threshold: float) -> Iterator[ListMatches] | None:
+    def pairs_within(self, threshold: float) -> Iterator[Iterator[ListMatches]] | None:
         """Find pairs of living rows, list by list; see `VectorIndex.pairs_within`."""
-        found = self.index.pairs_within(threshold)
-        return None if found is None else map(self._living, found)
+        rounds = self.index.pairs_within(threshold)
+        return None if rounds is None else (map(self._living, found) for found in rounds)
 
     def _living(self, pairs: ListMatches) -> ListMatches:
         first, second = self._row_of[pairs.first], self._row_of[pairs.second]
