@@ -96,7 +96,8 @@ class VectorIndex:
 
     def most_alone(self, k: int) -> int | None:
         """Return how many queries for k rows are answered as if alone; None for any number."""
-        return self._searcher.most_alone(k, self._effort)
+        effort = self._searcher.effort(self.plan.search_parameters, k=k)
+        return self._searcher.most_alone(k, effort)
 
     @property
     def list_lengths(self) -> RowIds:
