@@ -99,9 +99,11 @@ class Layers:
         home = np.zeros(int(self.whole.ntotal), np.int64)
         for number in range(count):
             home[self.ids(number)] = number
-        order = self.nearest_lists(queries, most)[1]
+        distances, order = self.nearest_lists(queries, most)
+        farther = np.diff(distances, axis=1, prepend=distances[:, :1]) != 0  # ties share a rank
+        place = np.maximum.accumulate(np.where(farther, np.arange(most), 0), axis=1)
         rank = np.full((queries.shape[0], count + 1), count, np.int64)  # the last for "none"
-        np.put_along_axis(rank, order, np.arange(most)[None], axis=1)
+        np.put_along_axis(rank, order, place, axis=1)
         found: RowIds = np.take_along_axis(rank[:, :count], home[rows], axis=1)
         return found
 
