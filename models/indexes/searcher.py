@@ -161,7 +161,7 @@ class Searcher:
         if self._layers.store is None:
             return ready.shape[0] >= (self.lists or 0)
         most = self.most_alone(k, effort)
-        return most is not None and ready.shape[0] > most
+        return most is not None and len(ready) > most
 
     def _with_more_effort(
         self,
