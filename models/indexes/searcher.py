@@ -159,7 +159,7 @@ class Searcher:
         if not self._layers.is_searched_by_lists:
             return False
         if self._layers.store is None:
-            return ready.shape[0] >= (self.lists or 0)
+            return len(ready) >= (self.lists or 0)
         most = self.most_alone(k, effort)
         return most is not None and len(ready) > most
 
