@@ -96,15 +96,20 @@ class Layers:
         distances, lists = self.lists.quantizer.search(inside, nprobe)
         return distances, lists
 
-    def ranks(self, queries: Matrix, rows: RowIds) -> RowIds:
-        """Return how many lists are nearer to each prepared query than those of some rows."""
+    def ranks(self, queries: Matrix, rows: RowIds, most: int) -> RowIds:
+        """Return how many lists are nearer to each prepared query than those of some rows.
+
+        The number of all lists stands for those beyond the `most` nearest.
+        """
         count = int(self.lists.nlist)
         home = np.zeros(int(self.whole.ntotal), np.int64)
         for number in range(count):
             home[self.ids(number)] = number
-        order = self.nearest_lists(queries, count)[1]
+        distances, order = self.nearest_lists(queries, most)
+        farther = np.diff(distances, axis=1, prepend=distances[:, :1]) != 0  # ties share a rank
+        place = np.maximum.accumulate(np.where(farther, np.arange(most), 0), axis=1)
         rank = np.full((queries.shape[0], count + 1), count, np.int64)  # the last for "none"
-        np.put_along_axis(rank, order, np.arange(count)[None], axis=1)
+        np.put_along_axis(rank, order, place, axis=1)
         found: RowIds = np.take_along_axis(rank[:, :count], home[rows], axis=1)
         return found
 
@@ -116,6 +121,8 @@ class Layers:
     def ids(self, number: int) -> RowIds:
         """Return the rows in a list, (rows,) int64; a view into the index."""
         faiss, lists = library(), self.lists.invlists
+        if lists.list_size(number) == 0:  # there is no memory to view
+            return np.empty(0, np.int64)
         found: RowIds = faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number))
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from math import sqrt
+from math import inf, sqrt
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _FACTORS: Final = (MOST_FACTOR, 16, 12, 8, 6, 5, 4, 3, 2, 1)
 """Candidates for each wanted neighbour that short codes may propose."""
+_RANKED: Final = 512
+"""Lists nearest to a query among which those of its neighbours are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,10 @@ def tune(
 ) -> Tuned:
     """Return the cheapest effort whose mean recall over the queries reaches the target.
 
-    Efforts grow step by step until one is good enough by row numbers alone; then one more pass over
-    the vectors forgives ties, which can only let an earlier step win. So the cost is a small
-    multiple of the last search, and nothing is kept but its answers.
+    Efforts grow step by step, from the first whose lists hold as much as is wanted, until one is
+    good enough by row numbers alone; then one more pass over the vectors forgives ties, which can
+    only let an earlier step win. So the cost is a small multiple of the last search, and nothing is
+    kept but its answers.
 
     Args:
         index: trained and filled.
@@ -135,8 +138,8 @@ def _walk(
     where more lists cost more than the best that has been found.
     """
     ladder = effort_ladder(index)
-    best = np.inf if goal.most_ns is None else goal.most_ns
-    step, is_first = 0, True
+    best = inf if goal.most_ns is None else goal.most_ns
+    step, is_first = _first_step(index, truth, goal, [price(effort) for effort in ladder]), True
     for factor in _FACTORS if index.has_store else (None,):
         while step < len(ladder):
             effort = replace(ladder[step], k_factor=factor)
@@ -151,6 +154,25 @@ def _walk(
                 best = min(best, cost)
                 break
             step += 1
+
+
+def _first_step(index: VectorIndex, truth: GroundTruth, goal: Goal, costs: list[float]) -> int:
+    """Return the first effort whose lists hold enough of the neighbours: no search can find more.
+
+    It is one that may be afforded, and one of those that are looked at: finding thousands of lists
+    takes longer than searching some.
+    """
+    ladder = effort_ladder(index)
+    if index.lists is None:
+        return 0
+    looked_at = min(index.lists, _RANKED)
+    ranks = index.ranks(truth.queries, truth.neighbours.rows, looked_at)
+    probed = [effort.nprobe or 0 for effort in ladder]
+    most = inf if goal.most_ns is None else goal.most_ns
+    for step, (nprobe, cost) in enumerate(zip(probed[:-1], costs[1:], strict=True)):
+        if nprobe >= looked_at or cost > most or (ranks < nprobe).mean() >= goal.recall:
+            return step
+    return len(ladder) - 1
 
 
 def answer(index: VectorIndex, truth: GroundTruth) -> Neighbours:

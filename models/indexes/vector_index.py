@@ -110,17 +110,20 @@ class VectorIndex:
         distances, lists = self._layers.nearest_lists(ready, 1)
         return from_faiss(distances, lists, self.metric)[:, 0]
 
-    def ranks(self, queries: Matrix, rows: RowIds) -> RowIds:
+    def ranks(self, queries: Matrix, rows: RowIds, most: int | None = None) -> RowIds:
         """Return how many lists are nearer to each query than those of some rows.
 
         Args:
             queries: (queries, dim) float32.
             rows: (queries, any) int64.
+            most: lists of a query that are looked at; None for all.
 
         Returns:
-            (queries, any) int64; a query meets a row if it probes more lists than that.
+            (queries, any) int64; a query meets a row if it probes more lists than that. The number
+            of all lists stands for those that are not looked at.
         """
-        return self._layers.ranks(prepared(queries, self.dim, self.metric), rows)
+        ready = prepared(queries, self.dim, self.metric)
+        return self._layers.ranks(ready, rows, most or self.lists or 0)
 
     @property
     def most_met(self) -> int:
