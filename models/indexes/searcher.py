@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from models.indexes.layers import Layers
     from models.indexes.plans import IndexPlan
     from models.types import Matrix
+
+
+_OFTEN: Final = 16
+"""Queries that meet a list, from which on it pays to unpack it for all of them. Where 100,000
+vectors of 384 x float16 lie in 948 lists, 3 queries a list cost 42 ms, 170 list by list; 10 cost
+112 and 237; 19 cost 221 and 330; 38 cost 296 and 225. Float32 breaks even at 10, 8 bits at 19."""
 
 
 class Searcher:
@@ -154,14 +160,26 @@ class Searcher:
         rows, dim = int(self._layers.whole.ntotal), int(self._layers.whole.d)
         return most_alone(self._plan, effort, rows, dim, k)
 
+    def ranges_by_lists(self, ready: Matrix, effort: SearchParameters) -> bool:
+        """Tell whether a search within a radius goes list by list: as in `search`, or by a store.
+
+        Args:
+            ready: (queries, dim) float32, prepared.
+            effort: how hard to try.
+        """
+        if self._layers.store is not None:
+            return self._layers.is_searched_by_lists
+        return self._meets_lists_often(ready, TUNED_K, effort)
+
     def _meets_lists_often(self, ready: Matrix, k: int, effort: SearchParameters) -> bool:
         """Tell whether so many queries are cheaper list by list."""
         if not self._layers.is_searched_by_lists:
             return False
+        queries = int(ready.shape[0])
         if self._layers.store is None:
-            return len(ready) >= (self.lists or 0)
+            return queries * (effort.nprobe or 1) >= _OFTEN * (self.lists or 0)
         most = self.most_alone(k, effort)
-        return most is not None and len(ready) > most
+        return most is not None and queries > most
 
     def _with_more_effort(
         self,

@@ -67,7 +67,8 @@ class VectorIndex:
     def empty(cls, dim: int, metric: Metric, plan: IndexPlan) -> VectorIndex:
         """Make the index that a plan describes, untrained and without vectors."""
         faiss = library()
-        return cls(faiss.index_factory(dim, plan.factory, faiss_metric(metric)), metric, plan)
+        factory = plan.faiss_factory(dim)
+        return cls(faiss.index_factory(dim, factory, faiss_metric(metric)), metric, plan)
 
     @property
     def rows(self) -> int:
@@ -159,7 +160,7 @@ class VectorIndex:
                 lists.pq.cp.max_points_per_centroid = _CODEBOOK_POINTS
             # The plan bounds the lists; below one list's worth FAISS would print a warning.
             lists.cp.min_points_per_centroid = 1
-        if self._layers.transform is not None:
+        if self._layers.is_projected:
             fix_axes(self._layers.transform, principal_axes(ready)[1] if axes is None else axes)
         self._index.train(ready)
 
@@ -222,7 +223,7 @@ class VectorIndex:
             return RangeMatches(nothing, nothing, np.empty(0, dtype=np.float32))
         limit = self.rows * ready.shape[0] if most is None else most
         radius, effort = faiss_radius(threshold, self.metric), self._effort
-        if self._layers.is_searched_by_lists:
+        if self._searcher.ranges_by_lists(ready, effort):
             lists = ListSearch(self._layers, effort.nprobe or 1)
             queries_of, rows, distances = lists.within(ready, radius, limit)
         else:

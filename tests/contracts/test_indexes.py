@@ -23,7 +23,7 @@ from models.types import ArrayVectors, Matrix, Metric, RowIds
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROWS, DIM, K = 1500, 24, 10
+ROWS, DIM, K = 1500, 22, 10
 CODED = {"SQfp16": 2e-3, "SQ8": 3e-2}
 """How far the similarities by some codes may be off, as a share of the squared length."""
 
@@ -260,11 +260,11 @@ def test_added_rows_take_the_next_numbers(case: Case) -> None:
 
 def test_wrong_vectors_are_refused(case: Case) -> None:
     for search in (lambda q: case.index.search(q, 3), lambda q: case.index.range_search(q, 0.5)):
-        with pytest.raises(IndexMismatchError, match="dimension is 23, the index expects 24"):
+        with pytest.raises(IndexMismatchError, match="dimension is 21, the index expects 22"):
             search(np.zeros((2, DIM - 1), dtype=np.float32))
         with pytest.raises(InvalidVectorsError, match="1 with NaN or infinite values, first at 1"):
             search(np.array([[0.0] * DIM, [np.nan] * DIM], dtype=np.float32))
-        with pytest.raises(InvalidVectorsError, match=r"shape \(24,\)"):
+        with pytest.raises(InvalidVectorsError, match=r"shape \(22,\)"):
             search(np.zeros(DIM, dtype=np.float32))
 
 
