@@ -23,7 +23,8 @@ class Layers:
     Attributes:
         whole: the index; it owns the others.
         lists: its `IndexIVF`, None without inverted lists.
-        transform: the projection before the lists, None where vectors lie there as they are.
+        transform: the projection or padding before the lists, None where vectors lie there as
+            they are.
         store: the flat codes that decide about candidates, None where the lists hold all.
     """
 
@@ -45,6 +46,11 @@ class Layers:
             inner = faiss.downcast_index(inner.index)
         lists = inner if isinstance(inner, faiss.IndexIVF) else None
         return cls(index, lists, transform, store)
+
+    @property
+    def is_projected(self) -> bool:
+        """Whether vectors in the lists are projections."""
+        return isinstance(self.transform, library().LinearTransform)
 
     @property
     def is_searched_by_lists(self) -> bool:
@@ -99,9 +105,11 @@ class Layers:
         home = np.zeros(int(self.whole.ntotal), np.int64)
         for number in range(count):
             home[self.ids(number)] = number
-        order = self.nearest_lists(queries, most)[1]
+        distances, order = self.nearest_lists(queries, most)
+        farther = np.diff(distances, axis=1, prepend=distances[:, :1]) != 0  # ties share a rank
+        place = np.maximum.accumulate(np.where(farther, np.arange(most), 0), axis=1)
         rank = np.full((queries.shape[0], count + 1), count, np.int64)  # the last for "none"
-        np.put_along_axis(rank, order, np.arange(most)[None], axis=1)
+        np.put_along_axis(rank, order, place, axis=1)
         found: RowIds = np.take_along_axis(rank[:, :count], home[rows], axis=1)
         return found
 
@@ -137,7 +145,7 @@ class Layers:
         vectors = _unpacked(lists, held.reshape(count, width)[places])
         if hasattr(lists, "sq") and lists.by_residual:
             vectors += lists.quantizer.reconstruct(number)
-        return vectors
+        return vectors[:, : self.whole.d]  # without padding
 
     def _stored(self) -> npt.NDArray[np.uint8]:
         store = self.store
