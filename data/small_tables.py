@@ -53,7 +53,8 @@ class SmallTables:
             kept = known.join(rows.select(schema.key), schema.key, join_type="left anti")
             rows = pa.concat_tables([kept, rows])
         name = f"part-{run_id}-{secrets.token_hex(6)}.parquet"
-        with self._store.writing(f"tables/{schema.name}/{name}", "rows") as temporary:
+        place = f"tables/{schema.name}/{name}"
+        with self._store.writing(place, "rows") as temporary:
             pq.write_table(rows, temporary)
             size_bytes = temporary.stat().st_size
         added = AddAction(
@@ -70,3 +71,4 @@ class SmallTables:
             schema=Schema.from_arrow(schema.columns),
             commit_properties=signed(run_id),
         )
+        self._rows[schema.name] = ([self._store.address(place)], ds.dataset(rows))

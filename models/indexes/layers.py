@@ -23,7 +23,8 @@ class Layers:
     Attributes:
         whole: the index; it owns the others.
         lists: its `IndexIVF`, None without inverted lists.
-        transform: the projection before the lists, None where vectors lie there as they are.
+        transform: the projection or padding before the lists, None where vectors lie there as
+            they are.
         store: the flat codes that decide about candidates, None where the lists hold all.
     """
 
@@ -45,6 +46,11 @@ class Layers:
             inner = faiss.downcast_index(inner.index)
         lists = inner if isinstance(inner, faiss.IndexIVF) else None
         return cls(index, lists, transform, store)
+
+    @property
+    def is_projected(self) -> bool:
+        """Whether vectors in the lists are projections."""
+        return isinstance(self.transform, library().LinearTransform)
 
     @property
     def is_searched_by_lists(self) -> bool:
@@ -151,7 +157,7 @@ class Layers:
         vectors = _unpacked(lists, held.reshape(count, width)[places])
         if hasattr(lists, "sq") and lists.by_residual:
             vectors += lists.quantizer.reconstruct(number)
-        return vectors
+        return vectors[:, : self.whole.d]  # without padding
 
     def _stored(self) -> npt.NDArray[np.uint8]:
         store = self.store

@@ -45,8 +45,8 @@ class VectorIndex:
 
     Searches change nothing, so threads may share one index; `train` and `add` want it alone.
     Similarities are "the larger, the nearer" for each metric (see `models.indexes.results`); those
-    of quantised kinds are as precise as the codes. Where a store decides about candidates, as many
-    queries as there are lists find what each would find alone, or nearer rows.
+    of quantised kinds are as precise as the codes. Where a store decides about candidates,
+    more queries than `most_alone` find what each would find alone, or nearer rows.
 
     Attributes:
         metric: how nearness is measured.
@@ -59,7 +59,7 @@ class VectorIndex:
     ) -> None:
         self._index = faiss_index
         self._layers = Layers.of(faiss_index)
-        self._searcher = Searcher(self._layers, metric)
+        self._searcher = Searcher(self._layers, metric, plan)
         self.metric = metric
         self.plan = plan
         self.fingerprint = fingerprint
@@ -68,7 +68,8 @@ class VectorIndex:
     def empty(cls, dim: int, metric: Metric, plan: IndexPlan) -> VectorIndex:
         """Make the index that a plan describes, untrained and without vectors."""
         faiss = library()
-        return cls(faiss.index_factory(dim, plan.factory, faiss_metric(metric)), metric, plan)
+        factory = plan.faiss_factory(dim)
+        return cls(faiss.index_factory(dim, factory, faiss_metric(metric)), metric, plan)
 
     @property
     def rows(self) -> int:
@@ -95,10 +96,10 @@ class VectorIndex:
         """Whether short codes propose candidates and a store decides about them."""
         return self._layers.store is not None
 
-    @property
-    def most_alone(self) -> int | None:
-        """How many queries at once are answered as if alone; None for any number."""
-        return max(1, (self.lists or 1) - 1) if self.has_store else None
+    def most_alone(self, k: int) -> int | None:
+        """Return how many queries for k rows are answered as if alone; None for any number."""
+        effort = self._searcher.effort(self.plan.search_parameters, k=k)
+        return self._searcher.most_alone(k, effort)
 
     @property
     def list_lengths(self) -> RowIds:
@@ -164,7 +165,7 @@ class VectorIndex:
                 lists.pq.cp.max_points_per_centroid = _CODEBOOK_POINTS
             # The plan bounds the lists; below one list's worth FAISS would print a warning.
             lists.cp.min_points_per_centroid = 1
-        if self._layers.transform is not None:
+        if self._layers.is_projected:
             fix_axes(self._layers.transform, principal_axes(ready)[1] if axes is None else axes)
         self._index.train(ready)
 
@@ -234,7 +235,7 @@ class VectorIndex:
             return RangeMatches(nothing, nothing, np.empty(0, dtype=np.float32))
         limit = self.rows * ready.shape[0] if most is None else most
         radius, effort = faiss_radius(threshold, self.metric), self._effort
-        if self._layers.is_searched_by_lists:
+        if self._searcher.ranges_by_lists(ready, effort):
             lists = ListSearch(self._layers, effort.nprobe or 1)
             queries_of, rows, distances = lists.within(ready, radius, limit)
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 import numpy as np
@@ -33,6 +33,8 @@ from tasks.stages.rules import Changes, order_of, standing_first, strengths_for
 from tasks.stages.thresholds import score_threshold
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
@@ -137,10 +139,19 @@ def decide(
         A row a removed item: item_id, twin_id, group_id, kind, score, similarity, threshold.
     """
     near = edges.within()
-    cover = greedy_cover(
-        Pairs(near.first, near.second, strengths_for(rule, near)), _priority(ranked, vectors)
-    )
-    return _rows(ranked, vectors, cover, near.chosen(cover.pairs))
+    rows = vectors.rows_of(ranked["content_id"])
+    found = rows[rows != NO_ROW]
+    is_first = _first_places(found, vectors.rows)[found] == np.arange(found.size)
+    priority = found[is_first].astype(np.int64)
+    cover = greedy_cover(Pairs(near.first, near.second, strengths_for(rule, near)), priority)
+    return _removals(ranked, rows, cover, near.chosen(cover.pairs))
+
+
+def _first_places(codes: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Return where each code from 0 to `count` comes first: (count,) int64; -1 where nowhere."""
+    first = np.full(count, -1, np.int64)
+    first[codes[::-1]] = np.arange(codes.size)[::-1]  # of places that repeat, the last one stands
+    return first
 
 
 def _notes(space: SpaceRow, threshold: float | None) -> tuple[str, ...]:
@@ -171,44 +182,39 @@ def ranked_items(lake: Lake, sources: tuple[str, ...], keep: str) -> pa.Table:
             raise ConfigError(f'duplicates.keep = "{keep}": {error}') from None
 
 
-def _priority(ranked: pa.Table, vectors: ShardVectors) -> Any:
-    """Return the vectors' rows in the order of their best item."""
-    rows = vectors.rows_of(ranked["content_id"])
-    found = rows[rows != NO_ROW]
-    _, first = np.unique(found, return_index=True)
-    return found[np.sort(first)].astype(np.int64)
-
-
-def _rows(ranked: pa.Table, vectors: ShardVectors, cover: Cover, proofs: Edges) -> pa.Table:
+def _removals(
+    ranked: pa.Table, rows: npt.NDArray[np.int64], cover: Cover, proofs: Edges
+) -> pa.Table:
     """Return a row a removed item, with its twin and what speaks for it.
 
     Args:
         ranked: the items, the one to keep first in front.
-        vectors: of their contents.
+        rows: the row of each one's content among the vectors, `NO_ROW` where it has none.
         cover: the contents that leave, each with its twin.
         proofs: the edge between each of them and its twin.
     """
-    # Dictionary codes are given in the order of first occurrence: the best item of each content.
-    encoded = ranked["content_id"].combine_chunks().dictionary_encode()
-    code = encoded.indices.to_numpy()
-    _, best = np.unique(code, return_index=True)
-    row_of = vectors.rows_of(encoded.dictionary)
-    code_of = np.full(vectors.rows, NO_ROW, np.int64)
-    code_of[row_of[row_of != NO_ROW]] = np.flatnonzero(row_of != NO_ROW)
-    place = np.full(best.size, NO_ROW, np.int64)
-    place[code_of[cover.removed]] = np.arange(cover.removed.size)
+    # A content without a vector is numbered after all that have one.
+    code = rows.astype(np.int64)
+    lost = rows == NO_ROW
+    others = ranked["content_id"].filter(pa.array(lost)).combine_chunks().dictionary_encode()
+    count = int(code.max(initial=NO_ROW)) + 1
+    code[lost] = count + others.indices.to_numpy()
+    count += len(others.dictionary)
+    best = _first_places(code, count)
+    place = np.full(count, NO_ROW, np.int64)
+    place[cover.removed] = np.arange(cover.removed.size)
     near = place[code] != NO_ROW
     removed = np.flatnonzero(near | (best[code] != np.arange(code.size)))
     near, code = near[removed], code[removed]
-    twin_code, proof = code.copy(), place[code[near]]
-    twin_code[near] = code_of[cover.twins[proof]]
+    twin, proof = code.copy(), place[code[near]]
+    twin[near] = cover.twins[proof]
 
     def told(values: np.ndarray, exact: float) -> np.ndarray:
         column = np.full(removed.size, exact, values.dtype)
         column[near] = values[proof]
         return column
 
-    twins = ranked["item_id"].take(pa.array(best[twin_code]))
+    twins = ranked["item_id"].take(pa.array(best[twin]))
     return pa.table(
         {
             "item_id": ranked["item_id"].take(pa.array(removed)),

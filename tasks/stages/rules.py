@@ -92,16 +92,16 @@ class Changes:
         Args:
             before: item_id and twin_id of the last report.
             now: those of the new one.
-            items: the ids of all items that are there.
+            items: the ids of all items that are there, each once.
         """
         place = pc.index_in(now["item_id"], value_set=before["item_id"])
         again = now["twin_id"].filter(place.is_valid())
         twins = before["twin_id"].take(place.drop_null())
         gone = pc.invert(pc.is_in(before["item_id"], value_set=now["item_id"]))
-        there = pc.is_in(before["item_id"], value_set=items)
+        stay = before["item_id"].filter(gone).combine_chunks()  # few, as are the ids to hash
         return cls(
             place.null_count,
-            _count(pc.and_(gone, there)),
+            _count(pc.is_in(items, value_set=stay)),
             _count(pc.not_equal(again, twins)),
         )
 

@@ -23,7 +23,7 @@ from models.types import ArrayVectors, Matrix, Metric, RowIds
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROWS, DIM, K = 1500, 24, 10
+ROWS, DIM, K = 1500, 22, 10
 CODED = {"SQfp16": 2e-3, "SQ8": 3e-2}
 """How far the similarities by some codes may be off, as a share of the squared length."""
 
@@ -126,8 +126,17 @@ def test_the_nearest_are_found(case: Case) -> None:
     assert share >= 0.9
 
 
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_fewer_neighbours_are_found_as_surely(case: Case, k: int) -> None:
+    noise = np.random.default_rng(8).standard_normal(case.vectors.shape)
+    queries = (case.vectors + 0.2 * noise).astype(np.float32)
+    rows = [case.index.search(queries[start : start + 50], k).rows for start in range(0, ROWS, 50)]
+    share = share_found(np.concatenate(rows), oracle(case.vectors, queries, case.metric))
+    assert share >= (0.93 if case.codec in CODED else 0.95)
+
+
 def test_the_stated_recall_is_that_of_all_rows(case: Case) -> None:
-    size = case.index.most_alone or ROWS
+    size = case.index.most_alone(K + 1) or ROWS
     parts = [case.vectors[start : start + size] for start in range(0, ROWS, size)]
     rows = np.concatenate([case.index.search(part, K + 1).rows for part in parts])
     own = np.arange(ROWS, dtype=np.int64)
@@ -251,11 +260,11 @@ def test_added_rows_take_the_next_numbers(case: Case) -> None:
 
 def test_wrong_vectors_are_refused(case: Case) -> None:
     for search in (lambda q: case.index.search(q, 3), lambda q: case.index.range_search(q, 0.5)):
-        with pytest.raises(IndexMismatchError, match="dimension is 23, the index expects 24"):
+        with pytest.raises(IndexMismatchError, match="dimension is 21, the index expects 22"):
             search(np.zeros((2, DIM - 1), dtype=np.float32))
         with pytest.raises(InvalidVectorsError, match="1 with NaN or infinite values, first at 1"):
             search(np.array([[0.0] * DIM, [np.nan] * DIM], dtype=np.float32))
-        with pytest.raises(InvalidVectorsError, match=r"shape \(24,\)"):
+        with pytest.raises(InvalidVectorsError, match=r"shape \(22,\)"):
             search(np.zeros(DIM, dtype=np.float32))
 
 
@@ -275,7 +284,7 @@ def test_more_neighbours_than_rows_are_filled_up(case: Case) -> None:
 
 
 def test_a_query_alone_finds_what_it_finds_beside_others(case: Case) -> None:
-    some = case.queries[: min(12, case.index.most_alone or 12)]
+    some = case.queries[: min(12, case.index.most_alone(K) or 12)]
     together = case.index.search(some, K)
     alone = [case.index.search(some[one : one + 1], K) for one in range(some.shape[0])]
     assert (np.concatenate([one.rows for one in alone]) == together.rows).all()
