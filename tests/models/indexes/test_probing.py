@@ -9,18 +9,18 @@ from models.indexes.faiss_library import library, use_threads
 from models.indexes.plans import IndexPlan, SearchParameters
 from models.indexes.probing import ProbeRule
 from models.indexes.vector_index import VectorIndex
-from models.types import Matrix, Metric, normalised
+from models.types import Matrix, Metric, RowIds, normalised
 
 QUERIES, LISTS, K = 2000, 50, 10
-LENGTHS = np.random.default_rng(1).integers(5, 400, LISTS)
+LENGTHS: RowIds = np.random.default_rng(1).integers(5, 400, LISTS)
 
 
-def drawn(scale: float) -> tuple[Matrix, np.ndarray]:
+def drawn(scale: float) -> tuple[Matrix, RowIds]:
     """Similarities to centroids, and lists of neighbours that lie as the rule supposes."""
     random = np.random.default_rng(2)
     similarities = random.normal(0.2, 0.2, (QUERIES, LISTS)).astype(np.float32)
     weights = LENGTHS * np.exp(similarities.astype(np.float64) / scale)
-    weights /= weights.sum(axis=1, keepdims=True)
+    weights = weights / weights.sum(axis=1, keepdims=True)
     homes = np.stack([random.choice(LISTS, K, p=row) for row in weights])
     return similarities, homes
 
