@@ -75,7 +75,7 @@ def ours(vectors: Matrix) -> Peer:
     began = time.process_time()
     built = build_index(ArrayVectors(vectors), Metric.COSINE)
     seconds = time.process_time() - began
-    at_once = built.index.most_alone or QUERIES
+    at_once = built.index.most_alone(K) or QUERIES
 
     def search(queries: Matrix, _: None) -> RowIds:
         parts = range(0, len(queries), at_once)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from models.indexes.choosing import choose_by_trial
 from models.indexes.drift import Layout, layout_of
-from models.indexes.plans import IndexPlan, held_back
+from models.indexes.plans import TUNED_K, IndexPlan, held_back
 from models.indexes.recall import (
     GroundTruth,
     RecallEstimate,
@@ -24,7 +24,7 @@ from models.indexes.vector_index import VectorIndex
 if TYPE_CHECKING:
     from models.types import Metric, Vectors
 
-RECALL_K: Final = 10
+RECALL_K: Final = TUNED_K
 
 logger = logging.getLogger(__name__)
 

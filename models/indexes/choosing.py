@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from models.indexes.plans import Coding, IndexKind, IndexPlan, SearchParameters, plan_for
+from models.indexes.plans import (
+    TUNED_K,
+    Coding,
+    IndexKind,
+    IndexPlan,
+    SearchParameters,
+    plan_for,
+)
 from models.indexes.principal import kept_axes
 from models.indexes.recall import ground_truth
 from models.indexes.streams import prepared, sample, take
@@ -33,7 +40,6 @@ _QUERIES: Final = 300
 _LEAST: Final = SearchParameters(nprobe=1, k_factor=1)
 _WORTH: Final = 0.9
 """A kind with a store is half as large again as the codes alone: it must be this much cheaper."""
-_K: Final = 10
 _MOST_AXES: Final = 0.5
 """Of the dimensions: a projection that keeps more of them saves too little."""
 
@@ -57,7 +63,7 @@ class Trial:
             f"{name} {value}" for name, value in asdict(self.tuned.parameters).items() if value
         )
         microseconds = self.tuned.cost_ns / 1000
-        return f"{self.plan.kind} {effort} recall {self.tuned.recall:.3f} {microseconds:.0f} us"
+        return f"{self.plan.name} {effort} recall {self.tuned.recall:.3f} {microseconds:.0f} us"
 
 
 def trial_rows(rows: int, dim: int) -> int:
@@ -86,16 +92,16 @@ def choose_by_trial(
     if len(plans) == 1:
         return _like(plans[0], vectors.rows, axes)
     queries = np.arange(count - min(_QUERIES, count // 20), count, dtype=np.int64)
-    truth = ground_truth(some, queries, _K, metric)
+    truth = ground_truth(some, queries, TUNED_K, metric)
     trials: list[Trial] = []
     untried: list[str] = []
     for plan in plans:
         if plan.kind is IndexKind.PROJECTED and axes.shape[0] > _MOST_AXES * vectors.dim:
             continue
         small, full = (_like(plan, n, axes) for n in (some.rows, vectors.rows))
-        price = partial(query_ns, full, rows=vectors.rows, dim=vectors.dim, k=_K)
+        price = partial(query_ns, full, rows=vectors.rows, dim=vectors.dim, k=TUNED_K)
         if trials and (least := price(_LEAST)) >= _cheapest(trials, goal):
-            untried.append(f"{plan.kind} costs at least {least / 1000:.0f} us")
+            untried.append(f"{plan.name} costs at least {least / 1000:.0f} us")
             continue
         index = VectorIndex.empty(some.dim, metric, small)
         # The queries are the last rows of the sample, which training does not see.
@@ -128,6 +134,5 @@ def _like(plan: IndexPlan, rows: int, axes: Matrix) -> IndexPlan:
     """Return the plan of the same kind for another number of vectors."""
     if plan.kind is None:
         raise TypeError(f"{plan.factory} is of no kind")
-    return plan_for(
-        plan.kind, rows, plan.reasons[:1], Coding(axes.shape[1], plan.codec, axes.shape[0])
-    )
+    coding = Coding(axes.shape[1], plan.codec, axes.shape[0], plan.parts or None)
+    return plan_for(plan.kind, rows, plan.reasons[:1], coding)

@@ -121,7 +121,7 @@ def _probe(index: VectorIndex, queries: Matrix, k: int = 10) -> RecallEstimate:
     nprobe = min(index.lists or 1, _MORE_EFFORT * (tuned.nprobe or 1))
     factor = None if tuned.k_factor is None else MOST_FACTOR
     harder = index.with_parameters(replace(tuned, nprobe=nprobe, k_factor=factor))
-    size = index.most_alone or max(1, queries.shape[0])
+    size = min(one.most_alone(k) or max(1, queries.shape[0]) for one in (index, harder))
     shares = []
     for start in range(0, queries.shape[0], size):
         some = queries[start : start + size]

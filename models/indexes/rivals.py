@@ -6,10 +6,19 @@ their kinds is the fastest depends on the vectors: `models.indexes.choosing` tri
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from models.indexes.errors import IndexKindError, IndexTooLargeError
-from models.indexes.plans import Coding, IndexKind, IndexPlan, index_bytes, plan_for
+from models.indexes.plans import (
+    LEAST_CODED_ROWS,
+    Coding,
+    IndexKind,
+    IndexPlan,
+    index_bytes,
+    plan_for,
+    pq_parts,
+)
 from models.types import Metric
 
 EXACT_ROWS: Final = 20_000
@@ -74,13 +83,19 @@ def _may_be_coded(plain: IndexPlan, metric: Metric) -> bool:
 
 def _coded(rows: int, coding: Coding, reason: str) -> tuple[IndexPlan, ...]:
     kinds = [kind for kind in IndexKind if kind.has_store]
-    return tuple(plan_for(kind, rows, (reason,), coding) for kind in kinds)
+    return tuple(plan for kind in kinds for plan in _of_kind(kind, rows, coding, reason))
+
+
+def _of_kind(kind: IndexKind, rows: int, coding: Coding, reason: str) -> tuple[IndexPlan, ...]:
+    """Return the plans of a kind: one, or one for each number of parts that suits PQ."""
+    cuts = pq_parts(coding.dim) if kind is IndexKind.PQ and rows >= LEAST_CODED_ROWS else (None,)
+    return tuple(plan_for(kind, rows, (reason,), replace(coding, parts=one)) for one in cuts)
 
 
 def suited(
     kind: IndexKind | None, rows: int, dim: int, metric: Metric, most_bytes: int | None = None
 ) -> tuple[IndexPlan, ...]:
-    """Return the plans to choose from: the `rivals`, or the one that somebody has asked for.
+    """Return the plans to choose from: the `rivals`, or those of the kind that was asked for.
 
     Args:
         kind: what was asked for; None for what suits.
@@ -99,11 +114,12 @@ def suited(
     if kind not in fitting:
         raise IndexKindError(kind, metric, fitting)
     store = "SQfp16" if metric is Metric.COSINE else "Flat"
-    plan = plan_for(kind, rows, (f"index.kind is '{kind}'.",), Coding(dim, store))
-    needed = index_bytes(plan, rows, dim)
-    if most_bytes is not None and needed > most_bytes:
-        raise IndexTooLargeError(rows, dim, needed, most_bytes)
-    return (plan,)
+    plans = _of_kind(kind, rows, Coding(dim, store), f"index.kind is '{kind}'.")
+    needed = {plan: index_bytes(plan, rows, dim) for plan in plans}
+    least = min(needed.values())
+    if most_bytes is not None and least > most_bytes:
+        raise IndexTooLargeError(rows, dim, least, most_bytes)
+    return tuple(plan for plan in plans if most_bytes is None or needed[plan] <= most_bytes)
 
 
 def _suits(kind: IndexKind, metric: Metric) -> bool:

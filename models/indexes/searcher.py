@@ -10,15 +10,17 @@ import numpy as np
 
 from models.indexes.faiss_library import library
 from models.indexes.list_search import ListSearch
-from models.indexes.plans import SearchParameters
+from models.indexes.plans import TUNED_K, SearchParameters
 from models.indexes.results import NO_ROW, Neighbours, from_faiss, no_neighbours
 from models.indexes.selectors import selector_of
+from models.indexes.work import most_alone
 from models.types import Metric
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from models.indexes.layers import Layers
+    from models.indexes.plans import IndexPlan
     from models.types import Matrix
 
 
@@ -36,9 +38,10 @@ class Searcher:
         is_graph: whether search walks over an HNSW graph.
     """
 
-    def __init__(self, layers: Layers, metric: Metric) -> None:
+    def __init__(self, layers: Layers, metric: Metric, plan: IndexPlan) -> None:
         self._layers = layers
         self._metric = metric
+        self._plan = plan
         self._made: dict[SearchParameters, Any] = {}
         self.lists = None if layers.lists is None else int(layers.lists.nlist)
         self.is_graph = isinstance(layers.whole, library().IndexHNSW)
@@ -56,10 +59,10 @@ class Searcher:
         rows = int(self._layers.whole.ntotal)
         if ready.shape[0] == 0 or rows == 0:
             return no_neighbours(ready.shape[0], k)
-        effort = self.effort(tuned)
+        effort = self.effort(tuned, k=k)
         found = (
             self._list_by_list(ready, k, effort)
-            if self._meets_lists_often(ready, effort)
+            if self._meets_lists_often(ready, k, effort)
             else self._nearest(ready, k, self.parameters(effort))
         )
         return self._with_more_effort(found, ready, effort, last=min(k, rows) - 1)
@@ -78,22 +81,33 @@ class Searcher:
         available = int(np.count_nonzero(allowed))
         if ready.shape[0] == 0 or available == 0:
             return no_neighbours(ready.shape[0], k)
-        effort = self.effort(tuned, allowed.size / available)
+        effort = self.effort(tuned, allowed.size / available, k)
         selector = selector_of(allowed)
         found = (
             self._list_by_list(ready, k, effort, allowed)
-            if self._meets_lists_often(ready, effort)
+            if self._meets_lists_often(ready, k, effort)
             else self._nearest(ready, k, self.parameters(effort, selector))
         )
         return self._with_more_effort(
             found, ready, effort, last=min(k, available) - 1, selector=selector
         )
 
-    def effort(self, tuned: SearchParameters, widen: float = 1.0) -> SearchParameters:
-        """Return an effort multiplied within the bounds of what the index has."""
+    def effort(
+        self, tuned: SearchParameters, widen: float = 1.0, k: int = TUNED_K
+    ) -> SearchParameters:
+        """Return an effort multiplied within the bounds of what the index has.
+
+        Short codes propose as many candidates for one neighbour as for the `TUNED_K` that were
+        tuned for: the nearest of all is not more surely among the first than the tenth is.
+        """
         if self.lists is not None:
             nprobe = min(self.lists, ceil((tuned.nprobe or 1) * widen))
-            return tuned if nprobe == tuned.nprobe else replace(tuned, nprobe=nprobe)
+            factor = tuned.k_factor
+            if factor is not None and k < TUNED_K:
+                factor *= TUNED_K / k
+            if (nprobe, factor) == (tuned.nprobe, tuned.k_factor):
+                return tuned
+            return replace(tuned, nprobe=nprobe, k_factor=factor)
         if self.is_graph:
             most = int(self._layers.whole.ntotal)
             return SearchParameters(ef_search=ceil(min(most, (tuned.ef_search or 64) * widen)))
@@ -113,7 +127,7 @@ class Searcher:
 
         Beside the 30 to 40 microseconds that FAISS takes, each numpy call would count.
         """
-        parameters = self.parameters(self.effort(tuned))
+        parameters = self.parameters(self.effort(tuned, k=k))
         distances, rows = self._layers.whole.search(ready, k, params=parameters)
         if rows[0, -1] == NO_ROW:
             return None
@@ -139,6 +153,13 @@ class Searcher:
         distances, rows = lists.nearest(ready, k)
         return Neighbours(rows, from_faiss(distances, rows, self._metric))
 
+    def most_alone(self, k: int, effort: SearchParameters) -> int | None:
+        """Return how many queries at once are answered as if alone; None for any number."""
+        if self._layers.store is None:
+            return None
+        rows, dim = int(self._layers.whole.ntotal), int(self._layers.whole.d)
+        return most_alone(self._plan, effort, rows, dim, k)
+
     def ranges_by_lists(self, ready: Matrix, effort: SearchParameters) -> bool:
         """Tell whether a search within a radius goes list by list: as in `search`, or by a store.
 
@@ -148,16 +169,17 @@ class Searcher:
         """
         if self._layers.store is not None:
             return self._layers.is_searched_by_lists
-        return self._meets_lists_often(ready, effort)
+        return self._meets_lists_often(ready, TUNED_K, effort)
 
-    def _meets_lists_often(self, ready: Matrix, effort: SearchParameters) -> bool:
+    def _meets_lists_often(self, ready: Matrix, k: int, effort: SearchParameters) -> bool:
         """Tell whether so many queries are cheaper list by list."""
         if not self._layers.is_searched_by_lists:
             return False
-        queries, lists = int(ready.shape[0]), self.lists or 0
-        if self._layers.store is not None:  # where more than the cost depends on it
-            return queries >= lists
-        return queries * (effort.nprobe or 1) >= _OFTEN * lists
+        queries = int(ready.shape[0])
+        if self._layers.store is None:
+            return queries * (effort.nprobe or 1) >= _OFTEN * (self.lists or 0)
+        most = self.most_alone(k, effort)
+        return most is not None and queries > most
 
     def _with_more_effort(
         self,

@@ -184,7 +184,7 @@ def answer(index: VectorIndex, truth: GroundTruth) -> Neighbours:
     if effort.k_factor is not None:
         factor = (effort.k_factor * truth.k + 1.5) / (truth.k + 1)
         index = index.with_parameters(replace(effort, k_factor=factor))
-    size = index.most_alone or max(1, truth.rows.size)
+    size = index.most_alone(truth.k + 1) or max(1, truth.rows.size)
     parts = [
         index.search(truth.queries[start : start + size], truth.k + 1)
         for start in range(0, truth.rows.size, size)

@@ -44,8 +44,8 @@ class VectorIndex:
 
     Searches change nothing, so threads may share one index; `train` and `add` want it alone.
     Similarities are "the larger, the nearer" for each metric (see `models.indexes.results`); those
-    of quantised kinds are as precise as the codes. Where a store decides about candidates, as many
-    queries as there are lists find what each would find alone, or nearer rows.
+    of quantised kinds are as precise as the codes. Where a store decides about candidates,
+    more queries than `most_alone` find what each would find alone, or nearer rows.
 
     Attributes:
         metric: how nearness is measured.
@@ -58,7 +58,7 @@ class VectorIndex:
     ) -> None:
         self._index = faiss_index
         self._layers = Layers.of(faiss_index)
-        self._searcher = Searcher(self._layers, metric)
+        self._searcher = Searcher(self._layers, metric, plan)
         self.metric = metric
         self.plan = plan
         self.fingerprint = fingerprint
@@ -95,10 +95,10 @@ class VectorIndex:
         """Whether short codes propose candidates and a store decides about them."""
         return self._layers.store is not None
 
-    @property
-    def most_alone(self) -> int | None:
-        """How many queries at once are answered as if alone; None for any number."""
-        return max(1, (self.lists or 1) - 1) if self.has_store else None
+    def most_alone(self, k: int) -> int | None:
+        """Return how many queries for k rows are answered as if alone; None for any number."""
+        effort = self._searcher.effort(self.plan.search_parameters, k=k)
+        return self._searcher.most_alone(k, effort)
 
     @property
     def list_lengths(self) -> RowIds:

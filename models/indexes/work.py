@@ -41,11 +41,17 @@ _PRICES: Final = {
     IndexKind.IVF_SQFP16: _Prices(0, 0.077, 200),
     IndexKind.IVF_SQ8: _Prices(2, 0.09, 200),
     IndexKind.PROJECTED: _Prices(2, 0.09, 200),
-    IndexKind.PQ: _Prices(1.5, 0.006, 60),
+    IndexKind.PQ: _Prices(1.5, 0, 60),
     IndexKind.RABITQ: _Prices(5, 0.025, 220),
 }
+_PART: Final = (30.0, 0.012)
+"""A part of PQ: its table for a query, and a row's code in it."""
 _DECIDED: Final = (30.0, 0.25)
 """A candidate that the store decides about, and a dimension of it: it lies anywhere in memory."""
+_UNPACKED: Final = (20_000.0, 2.5)
+"""A list that is unpacked for many queries, and a number in it."""
+_COMPARED: Final = (8.0, 0.03)
+"""A row of such a list with one of the queries, and a dimension of it."""
 
 
 def query_ns(plan: IndexPlan, effort: SearchParameters, rows: int, dim: int, k: int) -> float:
@@ -66,8 +72,33 @@ def query_ns(plan: IndexPlan, effort: SearchParameters, rows: int, dim: int, k: 
     scanned = rows * min(lists, effort.nprobe or lists) / lists
     kept = k * (effort.k_factor or 1)
     cost = _START + scanned * (price.row + price.dimension * scanned_dim) + kept * price.kept
+    cost += plan.parts * (_PART[0] + _PART[1] * scanned)
     if plan.is_inverted:
         cost += lists * scanned_dim * _CENTROID
     if effort.k_factor is not None:
         cost += kept * (_DECIDED[0] + _DECIDED[1] * dim)
     return cost
+
+
+def most_alone(
+    plan: IndexPlan, effort: SearchParameters, rows: int, dim: int, k: int
+) -> int | None:
+    """Return how many queries at once cost less one by one than list by list; None for any number.
+
+    Only where a store decides. List by list, each list's vectors are unpacked from the store once,
+    and all queries that probe it are multiplied with them.
+
+    Args:
+        plan: the index.
+        effort: how hard it tries.
+        rows: how many vectors it holds.
+        dim: their length.
+        k: how many neighbours are wanted.
+    """
+    lists = max(1, plan.lists)
+    unpacked = lists * _UNPACKED[0] + rows * dim * _UNPACKED[1]
+    compared = rows * min(lists, effort.nprobe or lists) / lists
+    centroids = lists * plan.scanned_dim(dim) * _CENTROID
+    together = centroids + compared * (_COMPARED[0] + _COMPARED[1] * dim)
+    saved = query_ns(plan, effort, rows, dim, k) - together
+    return max(1, int(unpacked / saved)) if saved > 0 else None

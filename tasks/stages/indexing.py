@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 INDEX_FILE = "index.faiss"
 CONTENTS_FILE = "contents.parquet"
 _FIRST = "trained: the first of these settings"
-_REVISION = 4
+_REVISION = 5
 """Raise it when the same vectors should get another index."""
 
 

@@ -126,8 +126,17 @@ def test_the_nearest_are_found(case: Case) -> None:
     assert share >= 0.9
 
 
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_fewer_neighbours_are_found_as_surely(case: Case, k: int) -> None:
+    noise = np.random.default_rng(8).standard_normal(case.vectors.shape)
+    queries = (case.vectors + 0.2 * noise).astype(np.float32)
+    rows = [case.index.search(queries[start : start + 50], k).rows for start in range(0, ROWS, 50)]
+    share = share_found(np.concatenate(rows), oracle(case.vectors, queries, case.metric))
+    assert share >= (0.93 if case.codec in CODED else 0.95)
+
+
 def test_the_stated_recall_is_that_of_all_rows(case: Case) -> None:
-    size = case.index.most_alone or ROWS
+    size = case.index.most_alone(K + 1) or ROWS
     parts = [case.vectors[start : start + size] for start in range(0, ROWS, size)]
     rows = np.concatenate([case.index.search(part, K + 1).rows for part in parts])
     own = np.arange(ROWS, dtype=np.int64)
@@ -275,7 +284,7 @@ def test_more_neighbours_than_rows_are_filled_up(case: Case) -> None:
 
 
 def test_a_query_alone_finds_what_it_finds_beside_others(case: Case) -> None:
-    some = case.queries[: min(12, case.index.most_alone or 12)]
+    some = case.queries[: min(12, case.index.most_alone(K) or 12)]
     together = case.index.search(some, K)
     alone = [case.index.search(some[one : one + 1], K) for one in range(some.shape[0])]
     assert (np.concatenate([one.rows for one in alone]) == together.rows).all()

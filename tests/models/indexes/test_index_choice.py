@@ -47,7 +47,7 @@ def test_vectors_near_a_subspace_are_scanned_there(flat_world: ArrayVectors) -> 
     assert plan.kind is IndexKind.PROJECTED
     assert plan.factory.startswith("PCA32,")  # 24, to the next multiple of 16
     assert "tried on 10,000 vectors" in plan.reasons[-1]
-    for kind in ("ivf_sqfp16", "projected", "pq", "rabitq"):
+    for kind in ("ivf_sqfp16", "projected", "pq200", "pq100", "rabitq"):
         told = plan.reasons[-1]
         assert f"{kind} nprobe" in told or f"{kind} costs at least" in told
 
@@ -127,7 +127,7 @@ def test_memory_takes_away_the_larger_rivals() -> None:
         return [(str(plan.kind), plan.codec) for plan in plans]
 
     free = kinds(None)
-    assert [kind for kind, _ in free] == ["ivf_sqfp16", "projected", "pq", "rabitq"]
+    assert [kind for kind, _ in free] == ["ivf_sqfp16", "projected", "pq", "pq", "rabitq"]
     assert {codec for _, codec in free} == {"SQfp16"}
     assert kinds(790_000_000) == [("ivf_sqfp16", "SQfp16")]
     assert kinds(500_000_000)[0] == ("ivf_sq8", "SQ8")
@@ -136,9 +136,12 @@ def test_memory_takes_away_the_larger_rivals() -> None:
 
 
 def test_a_kind_that_was_asked_for_is_taken_or_refused_with_a_reason() -> None:
-    (plan,) = suited(IndexKind.PQ, 100_000, 64, Metric.INNER_PRODUCT)
-    assert plan.factory == "IVF474,PQ32x4fsr,Refine(Flat)"
-    assert plan.reasons[0] == "index.kind is 'pq'."
+    fine, coarse = suited(IndexKind.PQ, 100_000, 64, Metric.INNER_PRODUCT)
+    assert fine.factory == "IVF474,PQ32x4fsr,Refine(Flat)"
+    assert coarse.factory == "IVF474,PQ16x4fsr,Refine(Flat)"
+    assert fine.reasons[0] == coarse.reasons[0] == "index.kind is 'pq'."
+    (odd,) = suited(IndexKind.PQ, 100_000, 63, Metric.INNER_PRODUCT)
+    assert odd.factory == "IVF474,PQ63x4fsr,Refine(Flat)"
     (few,) = suited(IndexKind.RABITQ, 900, 64, Metric.COSINE)
     assert few.factory == "Flat"
     assert "too few" in few.reasons[-1]
@@ -153,8 +156,8 @@ def test_a_kind_is_read_from_its_factory_string() -> None:
     for metric in Metric:
         for kind in IndexKind:
             try:
-                (plan,) = suited(kind, 50_000, 64, metric)
+                plans = suited(kind, 50_000, 64, metric)
             except IndexKindError:
                 continue
-            assert plan.kind is kind
+            assert {plan.kind for plan in plans} == {kind}
     assert suited(None, 10, 3, Metric.L2)[0].kind is IndexKind.FLAT
