@@ -18,8 +18,8 @@ K, THREADS, THRESHOLD, QUERIES = 15, 2, 0.9, 2000
 
 def by_latentlake(vectors: Any, _: int) -> Any:
     """Build an index and a graph as the stages do; return the neighbours' rows."""
-    from models.analysis.effort import for_graph
     from models.analysis.graph import link_rows
+    from models.analysis.graph_effort import for_graph
     from models.indexes.build import build_index
     from models.indexes.row_view import RowView
     from models.types import ArrayVectors, Metric

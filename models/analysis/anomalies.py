@@ -126,9 +126,13 @@ def percentiles(scores: Scores) -> Scores:
 
 def _nearest_normal(lists: Neighbours, is_normal: npt.NDArray[np.bool_], wanted: int) -> RowIds:
     usable = (lists.rows != NO_ROW) & is_normal[lists.rows]
-    order = np.argsort(~usable, axis=1, kind="stable")[:, :wanted]
-    rows = np.take_along_axis(lists.rows, order, axis=1)
-    chosen = np.take_along_axis(usable, order, axis=1)
     named = np.full((lists.rows.shape[0], wanted), NO_ROW, dtype=np.int64)
-    named[:, : rows.shape[1]] = np.where(chosen, rows, NO_ROW)
+    first = lists.rows[:, :wanted]
+    named[:, : first.shape[1]] = first
+    # Only few lists begin with a strange row.
+    other = np.flatnonzero(~usable[:, :wanted].all(axis=1))
+    order = np.argsort(~usable[other], axis=1, kind="stable")[:, :wanted]
+    rows = np.take_along_axis(lists.rows[other], order, axis=1)
+    chosen = np.take_along_axis(usable[other], order, axis=1)
+    named[other, : rows.shape[1]] = np.where(chosen, rows, NO_ROW)
     return named

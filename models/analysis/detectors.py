@@ -71,6 +71,10 @@ def mean_distances(graph: Iterable[tuple[RowIds, Neighbours]], rows: int, metric
     means, alone = np.zeros(rows), np.ones(rows, np.bool_)
     for part, lists in graph:
         known = lists.rows != NO_ROW
+        if known.all():  # as in most parts: nothing has to be left out
+            distances = as_distances(lists.similarities, metric).astype(np.float64)
+            means[part], alone[part] = distances.mean(axis=1), not known.size
+            continue
         similarities = np.where(known, lists.similarities, np.float32(0))
         distances = as_distances(similarities, metric).astype(np.float64)
         counts = known.sum(axis=1)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from models.indexes.recall import ground_truth
 from models.indexes.streams import sample, take
 
 if TYPE_CHECKING:
@@ -26,33 +25,6 @@ _MOST_MATCHES: Final = 20_000
 """That are looked at: a few rows of a crowd have thousands each."""
 _LEAST_SAMPLED: Final = 2048
 _MOST_SAMPLED: Final = 65_536
-_TUNING_QUERIES: Final = 300
-
-
-def for_graph(vectors: Vectors, index: RowView, k: int, target_recall: float, seed: int) -> RowView:
-    """Return the index with the least effort that finds a share of the k nearest others.
-
-    Args:
-        vectors: all rows.
-        index: over the same rows in the same order.
-        k: how many neighbours.
-        target_recall: which share of them.
-        seed: of the sample that it is measured on.
-    """
-    if index.index.lists is None or vectors.rows <= k:
-        return index
-    rows = np.sort(sample(vectors.rows, _TUNING_QUERIES, seed))
-    truth = ground_truth(vectors, rows, k, index.index.metric)
-    ranks = np.sort(index.ranks(truth.queries, truth.neighbours.rows), axis=None)
-    # Lists that hold enough of the neighbours; codes of 8 bits may take another row for one.
-    least = int(ranks[min(ranks.size, ceil(target_recall * ranks.size)) - 1]) + 1
-    for nprobe in _steps(index.index.lists, least):
-        tried = index.probing(nprobe)
-        found = tried.search(truth.queries, truth.k + 1).without(rows)
-        hits = (found.rows[:, :, None] == truth.neighbours.rows[:, None, :]).any(axis=2)
-        if hits.mean() >= target_recall:
-            return tried
-    return index
 
 
 def found_for(max_missed: float) -> float:
@@ -148,11 +120,3 @@ def _lists_needed(
 
     seeks = np.isin(met, rows)
     return np.minimum(lists_until(one, other), np.where(seeks, lists_until(other, one), full))
-
-
-def _steps(last: int, first: int) -> list[int]:
-    """Return numbers from `first` to `last`, each a tenth more than the one before it, or one."""
-    steps = [first]
-    while steps[-1] < last:
-        steps.append(min(last, max(steps[-1] + 1, steps[-1] * 11 // 10)))
-    return steps

@@ -17,7 +17,7 @@ from models.analysis.graph import (
 )
 from models.indexes.exact import exact_search
 from models.indexes.growth import RECALL_QUERIES
-from models.indexes.results import NO_ROW, Neighbours, no_neighbours
+from models.indexes.results import NO_ROW, Neighbours, marked_cells, no_neighbours
 from models.indexes.streams import selected
 from models.types import ArrayVectors
 
@@ -114,7 +114,7 @@ def update_graph(
         else:
             near = used.search(queries, OFFER_WIDTH * k + 1).without(rows)
             lists.rows[rows], lists.similarities[rows] = near.rows[:, :k], near.similarities[:, :k]
-            offers = _nearby_offers(near, rows)
+            offers = _nearby_offers(near, rows, lists)
         for to, offered in offers:
             changed[_enter(lists, closed, to, offered)] = True
     graph = NeighbourGraph(lists.rows, lists.similarities, old.metric, None)
@@ -145,9 +145,15 @@ def _all_offers(
         start = stop
 
 
-def _nearby_offers(found: Neighbours, fresh: RowIds) -> Iterator[tuple[RowIds, Neighbours]]:
-    """Turn what the new rows have found around: yield, for the rows found, who found them."""
-    finder, place = np.nonzero(found.rows != NO_ROW)
+def _nearby_offers(
+    found: Neighbours, fresh: RowIds, lists: Neighbours
+) -> Iterator[tuple[RowIds, Neighbours]]:
+    """Turn what the new rows have found around: yield, for the rows found, who found them.
+
+    Most are farther than all in the list of the row found: they would be sorted for nothing.
+    """
+    enters = found.similarities > lists.similarities[found.rows, -1]
+    finder, place = marked_cells(enters & (found.rows != NO_ROW))
     to, similarities = found.rows[finder, place], found.similarities[finder, place]
     order = np.lexsort((-similarities, to))
     unique, first, counts = np.unique(to[order], return_index=True, return_counts=True)

@@ -101,10 +101,7 @@ class Layers:
 
         The number of all lists stands for those beyond the `most` nearest.
         """
-        count = int(self.lists.nlist)
-        home = np.zeros(int(self.whole.ntotal), np.int64)
-        for number in range(count):
-            home[self.ids(number)] = number
+        count, home = int(self.lists.nlist), self.homes()
         distances, order = self.nearest_lists(queries, most)
         farther = np.diff(distances, axis=1, prepend=distances[:, :1]) != 0  # ties share a rank
         place = np.maximum.accumulate(np.where(farther, np.arange(most), 0), axis=1)
@@ -112,6 +109,21 @@ class Layers:
         np.put_along_axis(rank, order, place, axis=1)
         found: RowIds = np.take_along_axis(rank[:, :count], home[rows], axis=1)
         return found
+
+    def homes(self) -> RowIds:
+        """Return which list holds each row: (rows,) int64."""
+        homes = np.zeros(int(self.whole.ntotal), np.int64)
+        for number in range(int(self.lists.nlist)):
+            homes[self.ids(number)] = number
+        return homes
+
+    def centroids(self) -> Matrix:
+        """Return the centroids as prepared vectors see them: (lists, dim) float32."""
+        held: Matrix = self.lists.quantizer.reconstruct_n(0, int(self.lists.nlist))
+        if self.transform is None:
+            return held
+        back: Matrix = held @ library().vector_to_array(self.transform.A).reshape(held.shape[1], -1)
+        return back
 
     def list_lengths(self) -> RowIds:
         """Return how many vectors each list holds: (lists,) int64."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from models.indexes.layers import Layers
+    from models.indexes.probing import ProbeRule
     from models.types import Matrix, RowIds
 
     Meeting = tuple[RowIds, Matrix, RowIds]
@@ -36,6 +37,8 @@ _PROBES_AT_ONCE: Final = 1 << 21
 _TILE_BYTES: Final = 8 * 2**20
 """Of a list's vectors at once: lists of many near-copies are long."""
 _SIMILARITIES_AT_ONCE: Final = 1 << 22
+_CENTROIDS_AT_ONCE: Final = 1 << 19
+"""Similarities to centroids: a rule reads them some times over, so they stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,15 @@ class ListSearch:
 
     Attributes:
         layers: of an index with inverted lists, for which `is_searched_by_lists` holds.
-        nprobe: how many lists a query meets.
+        nprobe: how many lists a query meets; with a rule, about so many.
         alive: one flag a row, false for those that no search may return; None where all are.
+        rule: which lists a query meets; None for the `nprobe` nearest.
     """
 
     layers: Layers
     nprobe: int
     alive: npt.NDArray[np.bool_] | None = None
+    rule: ProbeRule | None = None
 
     @property
     def count(self) -> int:
@@ -139,13 +144,30 @@ class ListSearch:
 
     def _meetings(self, queries: Matrix) -> Iterator[Meeting]:
         """Yield which queries meet which vectors, and the rows of these."""
-        lists = self.layers.nearest_lists(queries, self.nprobe)[1].astype(np.int32).ravel()
+        query, lists = self._probed(queries)
         order = np.argsort(lists, kind="stable")
-        bounds = np.searchsorted(lists[order], np.arange(self.layers.lists.nlist + 1))
+        bounds = np.searchsorted(lists[order], np.arange(self.count + 1))
+        query = query[order]
         for number in np.flatnonzero(np.diff(bounds)).tolist():
-            asking = order[bounds[number] : bounds[number + 1]] // self.nprobe
+            asking = query[bounds[number] : bounds[number + 1]]
             for vectors, rows in self.tiles(number):
                 yield asking, vectors, rows
+
+    def _probed(self, queries: Matrix) -> tuple[RowIds, npt.NDArray[np.int32]]:
+        """Return who probes what: queries, non-decreasing, and lists."""
+        if self.rule is None:
+            lists = self.layers.nearest_lists(queries, self.nprobe)[1].astype(np.int32)
+            return np.repeat(np.arange(queries.shape[0]), self.nprobe), lists.ravel()
+        rule, centroids, lengths = self.rule, self.layers.centroids(), self.layers.list_lengths()
+        size = max(1, _CENTROIDS_AT_ONCE // self.count)
+
+        def probed(start: int) -> tuple[RowIds, npt.NDArray[np.int32]]:
+            cells = rule.probed(queries[start : start + size] @ centroids.T, lengths)
+            query, lists = marked_cells(cells)
+            return query + start, lists.astype(np.int32)
+
+        parts = list(side_by_side(probed, range(0, queries.shape[0], size)))
+        return np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts])
 
     def tiles(self, number: int) -> Iterator[tuple[Matrix, RowIds]]:
         """Yield a list's vectors, unpacked, with their rows, in parts that are not too large."""

@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
     from models.indexes.layers import Layers
     from models.indexes.plans import IndexPlan
+    from models.indexes.probing import ProbeRule
     from models.types import Matrix
 
 
+_GROWTH: Final = 2 / 3
+"""Power of all rows by the allowed ones with which probed lists grow: neighbours that lie farther
+away are in more lists, but not in as many more. See `benchmarks/filtered_search.py`."""
 _OFTEN: Final = 16
 """Queries that meet a list, from which on it pays to unpack it for all of them. Where 100,000
 vectors of 384 x float16 lie in 948 lists, 3 queries a list cost 42 ms, 170 list by list; 10 cost
@@ -46,13 +50,17 @@ class Searcher:
         self.lists = None if layers.lists is None else int(layers.lists.nlist)
         self.is_graph = isinstance(layers.whole, library().IndexHNSW)
 
-    def search(self, ready: Matrix, k: int, tuned: SearchParameters) -> Neighbours:
+    def search(
+        self, ready: Matrix, k: int, tuned: SearchParameters, rule: ProbeRule | None = None
+    ) -> Neighbours:
         """Find the k nearest rows of each query.
 
         Args:
             ready: (queries, dim) float32, prepared.
             k: how many, at least 1.
             tuned: how hard to try.
+            rule: which lists are probed, one after the other with all queries that probe it;
+                only where `Layers.is_searched_by_lists`.
         """
         if ready.shape[0] == 1 and (alone := self._alone(ready, k, tuned)):
             return alone
@@ -61,14 +69,19 @@ class Searcher:
             return no_neighbours(ready.shape[0], k)
         effort = self.effort(tuned, k=k)
         found = (
-            self._list_by_list(ready, k, effort)
-            if self._meets_lists_often(ready, k, effort)
+            self._list_by_list(ready, k, effort, rule=rule)
+            if rule or self._meets_lists_often(ready, k, effort)
             else self._nearest(ready, k, self.parameters(effort))
         )
         return self._with_more_effort(found, ready, effort, last=min(k, rows) - 1)
 
     def search_among(
-        self, ready: Matrix, k: int, tuned: SearchParameters, allowed: npt.NDArray[np.bool_]
+        self,
+        ready: Matrix,
+        k: int,
+        tuned: SearchParameters,
+        allowed: npt.NDArray[np.bool_],
+        rule: ProbeRule | None = None,
     ) -> Neighbours:
         """Find the k nearest allowed rows of each query; the fewer there are, the harder it tries.
 
@@ -77,15 +90,17 @@ class Searcher:
             k: how many, at least 1.
             tuned: the effort for all rows.
             allowed: (rows,) one flag a row.
+            rule: see `search`.
         """
         available = int(np.count_nonzero(allowed))
         if ready.shape[0] == 0 or available == 0:
             return no_neighbours(ready.shape[0], k)
-        effort = self.effort(tuned, allowed.size / available, k)
+        more = allowed.size / available
+        effort = self.effort(tuned, more if self.is_graph else more**_GROWTH, k)
         selector = selector_of(allowed)
         found = (
-            self._list_by_list(ready, k, effort, allowed)
-            if self._meets_lists_often(ready, k, effort)
+            self._list_by_list(ready, k, effort, allowed, rule)
+            if rule or self._meets_lists_often(ready, k, effort)
             else self._nearest(ready, k, self.parameters(effort, selector))
         )
         return self._with_more_effort(
@@ -148,8 +163,9 @@ class Searcher:
         k: int,
         effort: SearchParameters,
         allowed: npt.NDArray[np.bool_] | None = None,
+        rule: ProbeRule | None = None,
     ) -> Neighbours:
-        lists = ListSearch(self._layers, effort.nprobe or 1, allowed)
+        lists = ListSearch(self._layers, effort.nprobe or 1, allowed, rule)
         distances, rows = lists.nearest(ready, k)
         return Neighbours(rows, from_faiss(distances, rows, self._metric))
 

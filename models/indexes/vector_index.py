@@ -15,6 +15,7 @@ from models.indexes.layers import Layers
 from models.indexes.list_pairs import ListMatches, pairs_in_lists
 from models.indexes.list_search import ListSearch
 from models.indexes.principal import fix_axes, principal_axes
+from models.indexes.probing import ProbeRule, fitted_rule
 from models.indexes.results import (
     Neighbours,
     RangeMatches,
@@ -125,6 +126,10 @@ class VectorIndex:
         ready = prepared(queries, self.dim, self.metric)
         return self._layers.ranks(ready, rows, most or self.lists or 0)
 
+    def likely_lists(self, queries: Matrix, rows: RowIds, share: float) -> ProbeRule | None:
+        """Fit a rule that lets queries meet a share of some rows; see `fitted_rule`."""
+        return fitted_rule(self._layers, prepared(queries, self.dim, self.metric), rows, share)
+
     @property
     def most_met(self) -> int:
         """How many rows a query is compared with at the most."""
@@ -178,7 +183,13 @@ class VectorIndex:
         else:
             self._index.add(ready)
 
-    def search(self, queries: Matrix, k: int, allowed: RowIds | None = None) -> Neighbours:
+    def search(
+        self,
+        queries: Matrix,
+        k: int,
+        allowed: RowIds | None = None,
+        rule: ProbeRule | None = None,
+    ) -> Neighbours:
         """Find the k nearest rows of each query.
 
         Args:
@@ -186,6 +197,7 @@ class VectorIndex:
             k: how many, at least 1.
             allowed: (any,) int64, the only rows to consider; None for all. The effort grows as
                 they get fewer, so that a filter does not spoil the answer.
+            rule: which lists to probe, see `likely_lists`; None for as many as were tuned.
 
         Returns:
             (queries, k) rows and similarities, nearest first; -1 and -inf where there are fewer
@@ -197,8 +209,8 @@ class VectorIndex:
         ready = prepared(queries, self.dim, self.metric)
         effort = self.plan.search_parameters
         if allowed is None:
-            return self._searcher.search(ready, k, effort)
-        return self._searcher.search_among(ready, k, effort, flags_of(self.rows, allowed))
+            return self._searcher.search(ready, k, effort, rule)
+        return self._searcher.search_among(ready, k, effort, flags_of(self.rows, allowed), rule)
 
     def range_search(
         self, queries: Matrix, threshold: float, most: int | None = None

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from data.content import digest_of_ids
-from models.analysis.effort import for_graph
 from models.analysis.graph import link_rows, query_rows
+from models.analysis.graph_effort import for_graph
 from models.indexes.faiss_library import installation
 from models.indexes.results import Neighbours
 from tasks.stages.builds import last_build, progress_of
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from models.indexes.row_view import RowView
     from tasks.stages.builds import BuildStep
 
-_REVISION = 2
+_REVISION = 3
 """Raise it when the same inputs should give other lists."""
 
 

@@ -13,7 +13,7 @@ from data.allocators import release_unused
 from data.space_files import read_numbered
 from latentlake.errors import LakeError, SpaceMismatchError
 from models.analysis.graph import NeighbourGraph
-from models.indexes.results import NO_ROW, Neighbours, no_neighbours
+from models.indexes.results import NO_ROW, Neighbours, marked_cells, no_neighbours
 from models.types import Metric
 from tasks.stages.builds import last_build
 from tasks.stages.held import Held
@@ -109,12 +109,19 @@ def read_lists(
         similarities = batch["similarities"].flatten().to_numpy()
         if rows.size == of.size * k:  # as most are: all lists are full
             lists = Neighbours(rows.reshape(-1, k), similarities.reshape(-1, k))
-            yield of, lists, (lists.rows == NO_ROW).any(axis=1)
+            yield of, lists, _marked(lists.rows == NO_ROW)
             continue
         present = np.arange(k) < np.asarray(pc.list_value_length(batch["neighbours"]))[:, None]
         lists = no_neighbours(of.size, k)
         lists.rows[present], lists.similarities[present] = rows, similarities
-        yield of, lists, (present & (lists.rows == NO_ROW)).any(axis=1)
+        yield of, lists, _marked(present & (lists.rows == NO_ROW))
+
+
+def _marked(cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return which rows have a true cell; where few are true, sooner than `any` along an axis."""
+    rows = np.zeros(cells.shape[0], np.bool_)
+    rows[marked_cells(cells)[0]] = True
+    return rows
 
 
 def _rows_from(vectors: ShardVectors, start: int, ids: pa.Array) -> RowIds:

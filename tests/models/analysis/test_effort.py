@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.analysis.effort import PAIRS_FOUND, for_graph, for_pairs, found_for
+from models.analysis.effort import PAIRS_FOUND, for_pairs, found_for
 from models.analysis.graph import build_graph
+from models.analysis.graph_effort import for_graph
 from models.analysis.pairs import PairLimits, find_pairs
 from models.indexes import list_pairs
 from models.indexes.errors import TooManyMatchesError
@@ -59,8 +60,47 @@ def test_a_graph_is_as_good_as_it_was_asked_for_and_not_much_better(
         found = tried.search(matrix, K + 1).without(ALL)
         return float((found.similarities >= least[:, None] - 1e-6).mean())
 
-    assert recall(chosen) >= target - 0.02
-    assert recall(view.probing(probes(chosen) // 2)) < target + 0.02
+    assert recall(chosen) >= target - 0.01
+    assert recall(chosen) < target + 0.05
+    assert chosen.rule is not None
+    fewest = next(n for n in range(1, 129) if recall(view.probing(n)) >= recall(chosen) - 0.001)
+    assert chosen.rule.probes < fewest, "one number of lists for all rows has to be larger"
+
+
+def test_where_codes_spoil_what_lists_hold_a_graph_tries_harder(matrix: Matrix) -> None:
+    plan = IndexPlan("IVF64,SQ4", SearchParameters(nprobe=8), 6000, ())
+    index = VectorIndex.empty(DIM, Metric.COSINE, plan)
+    index.train(matrix[:6000], 0)
+    index.add(matrix)
+    view, vectors = RowView(index, ALL), ArrayVectors(matrix)
+    rules = [for_graph(vectors, view, K, target, seed=1).rule for target in (0.5, 0.6)]
+    lists = view.likely_lists(matrix[:600], _truth(matrix[:600], matrix), 0.6)
+    assert rules[0] is not None
+    assert rules[1] is not None
+    assert lists is not None
+    assert rules[0].compared < rules[1].compared
+    assert rules[1].compared > lists.compared
+    assert for_graph(vectors, view, K, 0.99, seed=1).rule is None, "no lists hold enough"
+
+
+def test_dead_rows_take_no_place_in_a_graph(matrix: Matrix, view: RowView) -> None:
+    alive = np.flatnonzero(np.random.default_rng(5).random(ROWS) < 0.7)
+    row_of = np.full(ROWS, -1, np.int64)
+    row_of[alive] = np.arange(alive.size)
+    some = RowView(view.index, row_of)
+    living = matrix[alive]
+    chosen = for_graph(ArrayVectors(living), some, K, 0.9, seed=1)
+    found = chosen.search(living, K + 1).without(np.arange(alive.size))
+    assert chosen.rule is not None
+    hits = (found.rows[:, :, None] == _truth(living, living)[:, None]).any(axis=1)
+    assert hits.mean() >= 0.89
+
+
+def _truth(queries: Matrix, matrix: Matrix) -> RowIds:
+    """Return the K nearest others; queries are the first rows."""
+    similarities = queries @ matrix.T
+    np.fill_diagonal(similarities, -2)
+    return np.argsort(-similarities, axis=1)[:, :K]
 
 
 def test_pairs_of_near_copies_need_few_lists(matrix: Matrix, view: RowView) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.analysis.graph import GraphOptions, build_graph
-from models.analysis.graph_update import OldGraph, remeasured, update_graph
+from models.analysis.graph_update import OFFER_WIDTH, OldGraph, remeasured, update_graph
 from models.analysis.pairs import find_pairs, joined
 from models.indexes.build import build_index
 from models.indexes.plans import IndexKind, plan_for
@@ -86,6 +86,36 @@ def test_through_an_index_the_update_keeps_the_recall() -> None:
     recall = remeasured(ArrayVectors(matrix), updated, options)
     assert hits >= 0.95
     assert recall.low - 0.02 <= hits <= recall.high + 0.02
+
+
+def test_old_lists_take_the_new_rows_that_have_them_nearby() -> None:
+    matrix, old_rows, rows = clumped(400, 6, 3), 340, 400
+    similarities = oracle_cosines(matrix)
+    first = build_graph(ArrayVectors(matrix[:old_rows]), None, Metric.COSINE, K)
+    before = np.arange(old_rows, dtype=np.int64)
+    old = carried(
+        Neighbours(first.rows, first.similarities), before, np.arange(rows), Metric.COSINE
+    )
+    view = viewed(matrix, Metric.COSINE)
+    updated = update_graph(ArrayVectors(matrix), view, old, GraphOptions(exact_flops=0))
+    nearby = np.argsort(-similarities[old_rows:], axis=1)[:, : OFFER_WIDTH * K]
+    entered = 0
+    for row in range(old_rows):
+        offered = old_rows + np.flatnonzero((nearby == row).any(axis=1))
+        known = np.concatenate((first.rows[row], offered))
+        expected = known[np.argsort(-similarities[row, known])][:K]
+        assert updated.graph.rows[row].tolist() == expected.tolist()
+        assert (row in updated.changed) == bool((expected >= old_rows).any())
+        entered += int((expected >= old_rows).sum())
+    assert entered > rows - old_rows
+
+
+def oracle_cosines(matrix: Matrix) -> Matrix:
+    """Return all similarities, -inf between a row and itself."""
+    unit = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    similarities: Matrix = unit @ unit.T
+    np.fill_diagonal(similarities, -np.inf)
+    return similarities
 
 
 @settings(max_examples=15, deadline=None)
