@@ -212,7 +212,8 @@ def test_all_rows_at_once_find_what_brute_force_finds(
     view, matrix = partly_dead
     rows = len(matrix)
     found = find_pairs(ArrayVectors(matrix), view, NEAR, np.arange(rows, dtype=np.int64))
-    truth = keys_of(*np.nonzero(np.triu(matrix @ matrix.T >= NEAR, 1)), rows)
+    first, second = np.nonzero(np.triu(matrix @ matrix.T >= NEAR, 1))
+    truth = keys_of(first, second, rows)
     keys = keys_of(found.first, found.second, rows)
     assert keys.size == found.first.size
     assert truth.size > 1000
