@@ -254,8 +254,7 @@ class VectorIndex:
     def pairs_within(self, threshold: float) -> Iterator[Iterator[ListMatches]] | None:
         """Find pairs that reach a threshold by the codes; None where the index cannot.
 
-        Each row probes its own list and those nearly as near: first a few, then more and more.
-        Whoever asks leaves when a round finds next to nothing new; see `pairs_in_lists`.
+        Rows visit more lists each round, until who asks has enough; see `pairs_in_lists`.
         """
         if not self._layers.is_searched_by_lists:
             return None
