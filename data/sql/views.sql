@@ -9,6 +9,9 @@ SELECT space, fingerprint, rows, seconds,
        (details->>'recall')::FLOAT AS recall,
        (details->>'recall_low')::FLOAT AS recall_low,
        (details->>'recall_high')::FLOAT AS recall_high,
+       (details->'filtered'->>'mean')::FLOAT AS recall_filtered,
+       (details->>'queries_per_second')::BIGINT AS queries_per_second,
+       (details->>'vector_bytes')::FLOAT AS vector_bytes,
        details->>'path' AS path,
        details, run_id, recorded_at
 FROM builds WHERE stage = 'index';

@@ -29,6 +29,7 @@ FROM quarantine GROUP BY ALL ORDER BY ALL"""
 _SPACES = """
 SELECT s.space, s.encoder, s.fingerprint, s.modality, s.dim, s.metric,
        i.factory, i.rows, i.recall, i.recall_low, i.recall_high,
+       i.recall_filtered, i.queries_per_second, i.vector_bytes,
        (SELECT count(*) FROM neighbours WHERE space = s.space),
        (SELECT count(*) FROM duplicates WHERE space = s.space AND kind = 'exact'),
        (SELECT count(*) FROM duplicates WHERE space = s.space AND kind <> 'exact'),
@@ -81,6 +82,9 @@ class SpaceState:
     recall: float | None
     recall_low: float | None
     recall_high: float | None
+    recall_filtered: float | None
+    queries_per_second: int | None
+    vector_bytes: float | None
     linked: int
     exact_duplicates: int
     near_duplicates: int
@@ -181,7 +185,7 @@ def _space_text(space: SpaceState) -> str:
     index = "none yet: latentlake index"
     if space.index:
         recall = f"recall@10 {space.recall:.3f} [{space.recall_low:.3f}, {space.recall_high:.3f}]"
-        index = f"{space.index} over {space.indexed:,}, {recall}"
+        index = f"{space.index} over {space.indexed:,}, {recall}{_index_figures(space)}"
     near = f"{space.near_duplicates:,} near, {space.exact_duplicates:,} exact"
     graph = f"{space.linked:,} linked" if space.linked else "none yet: latentlake graph"
     lines = [
@@ -203,6 +207,16 @@ def _space_text(space: SpaceState) -> str:
     if space.waiting:
         lines.append(f"  waits       {space.waiting}; what it lacks: latentlake spaces")
     return "\n".join(lines) + "\n"
+
+
+def _index_figures(space: SpaceState) -> str:
+    """Write what an index finds under a filter, answers and takes; older ones do not know."""
+    found = space.recall_filtered
+    filtered = "" if found is None else f", {found:.3f} among a tenth of the rows"
+    if space.queries_per_second is None or space.vector_bytes is None:
+        return filtered
+    speed = f"{space.queries_per_second:,} queries a second (counted)"
+    return f"{filtered}, {speed}, {space.vector_bytes:,.0f} bytes a vector"
 
 
 def _short_floats(row: tuple[Any, ...]) -> list[Any]:

@@ -6,9 +6,12 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from models.indexes.choosing import choose_by_trial
 from models.indexes.drift import Layout, layout_of
-from models.indexes.plans import TUNED_K, IndexPlan, held_back
+from models.indexes.exact import exact_search
+from models.indexes.plans import TUNED_K, IndexPlan, held_back, index_bytes
 from models.indexes.recall import (
     GroundTruth,
     RecallEstimate,
@@ -16,6 +19,7 @@ from models.indexes.recall import (
     ground_truth,
     measure_recall,
 )
+from models.indexes.results import Neighbours
 from models.indexes.rivals import rivals
 from models.indexes.streams import Progress, batch_rows, sample, silent, take
 from models.indexes.tuning import USUAL, Goal, Tuned, answer, effort_ladder, tune
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
     from models.types import Metric, Vectors
 
 RECALL_K: Final = TUNED_K
+FILTERED: Final = 0.1
+"""Share of the rows, chosen by chance, among which a filtered search is measured."""
+_FILTERED_QUERIES: Final = 250
 
 logger = logging.getLogger(__name__)
 
@@ -38,17 +45,24 @@ class BuiltIndex:
         recall: recall@10 on held-back rows that neither training nor tuning has seen.
         target_recall: what tuning aimed at.
         layout: how the vectors lie in its lists; None without lists.
+        filtered: recall@10 where only `FILTERED` of the rows may be found; None if unknown.
     """
 
     index: VectorIndex
     recall: RecallEstimate
     target_recall: float
     layout: Layout | None = None
+    filtered: RecallEstimate | None = None
 
     @property
     def plan(self) -> IndexPlan:
         """What was built, with the tuned effort and all reasons."""
         return self.index.plan
+
+    @property
+    def index_bytes(self) -> int:
+        """What it takes in memory."""
+        return index_bytes(self.plan, self.index.rows, self.index.dim)
 
     @property
     def reaches_target(self) -> bool:
@@ -102,9 +116,11 @@ def build_index(
     progress("measure", 0.0)
     truth = ground_truth(vectors, queries, RECALL_K, metric)
     built = _tuned(index, vectors, truth.part(0, tuning), goal)
-    recall = _measured(built, vectors, truth.part(tuning))
+    held = truth.part(tuning)
+    recall = _measured(built, vectors, held)
+    filtered = _filtered(built, vectors, held.part(0, _FILTERED_QUERIES), seed)
     progress("measure", 1.0)
-    return BuiltIndex(built, recall, goal.recall, layout_of(built, truth.queries))
+    return BuiltIndex(built, recall, goal.recall, layout_of(built, truth.queries), filtered)
 
 
 def _fill(index: VectorIndex, vectors: Vectors, progress: Progress) -> None:
@@ -141,3 +157,25 @@ def _measured(index: VectorIndex, vectors: Vectors, truth: GroundTruth) -> Recal
         extra={"factory": index.plan.factory, "recall": recall.mean, "queries": recall.queries},
     )
     return recall
+
+
+def _filtered(
+    index: VectorIndex, vectors: Vectors, truth: GroundTruth, seed: int
+) -> RecallEstimate | None:
+    """Measure recall where a tenth of the rows may be found; None with too few to tell."""
+    allowed = np.sort(sample(vectors.rows, int(vectors.rows * FILTERED), seed + 1))
+    if allowed.size <= truth.k or truth.rows.size == 0:
+        return None
+    some = vectors.subset(allowed)
+    true = exact_search(some, truth.queries, truth.k + 1, index.metric)
+    named = Neighbours(allowed[true.rows], true.similarities).without(truth.rows)
+    size = index.most_alone(truth.k + 1) or truth.rows.size
+    parts = [
+        index.search(truth.queries[start : start + size], truth.k + 1, allowed)
+        for start in range(0, truth.rows.size, size)
+    ]
+    rows = np.concatenate([part.rows for part in parts])
+    found = Neighbours(rows, np.concatenate([part.similarities for part in parts]))
+    inside = GroundTruth(truth.rows, truth.queries, named)
+    answers = [found.without(truth.rows)]
+    return estimate_recall(measure_recall(vectors, inside, answers, index.metric)[0], truth.k)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from models.types import Matrix
 
 
+_GROWTH: Final = 2 / 3
+"""Power of all rows by the allowed ones with which probed lists grow: neighbours that lie farther
+away are in more lists, but not in as many more. See `benchmarks/filtered_search.py`."""
 _OFTEN: Final = 16
 """Queries that meet a list, from which on it pays to unpack it for all of them. Where 100,000
 vectors of 384 x float16 lie in 948 lists, 3 queries a list cost 42 ms, 170 list by list; 10 cost
@@ -92,7 +95,8 @@ class Searcher:
         available = int(np.count_nonzero(allowed))
         if ready.shape[0] == 0 or available == 0:
             return no_neighbours(ready.shape[0], k)
-        effort = self.effort(tuned, allowed.size / available, k)
+        more = allowed.size / available
+        effort = self.effort(tuned, more if self.is_graph else more**_GROWTH, k)
         selector = selector_of(allowed)
         found = (
             self._list_by_list(ready, k, effort, allowed, rule)

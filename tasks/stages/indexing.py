@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,7 +20,6 @@ from models.indexes.build import RECALL_K, BuiltIndex, build_index
 from models.indexes.choosing import choose_by_trial
 from models.indexes.errors import IndexFileError
 from models.indexes.growth import MOST_UNMEASURED, Growth, reason_to_retrain, remeasure
-from models.indexes.recall import RecallEstimate
 from models.indexes.row_view import RowView
 from models.indexes.streams import batch_rows
 from models.indexes.vector_index import VectorIndex
@@ -36,6 +35,7 @@ from tasks.stages.builds import (
 )
 from tasks.stages.held import Held
 from tasks.stages.index_drift import drift_after, layout_in
+from tasks.stages.index_record import details_of, filtered_in, measured_in
 from tasks.stages.index_wish import index_wish
 from tasks.stages.needs import index_need
 from tasks.stages.spaces import require_space, space_vectors
@@ -138,7 +138,9 @@ def _extended(
     contents = pa.concat_arrays([contents, fresh_ids])
     dead = len(contents) - vectors.rows
     version = _Version(
-        BuiltIndex(index, _measured(details), details["target_recall"], layout),
+        BuiltIndex(
+            index, measured_in(details), details["target_recall"], layout, filtered_in(details)
+        ),
         contents,
         details["trained_rows"],
         f"extended by {fresh.size:,}, {dead:,} dead",
@@ -225,7 +227,7 @@ def _stored(
 ) -> Built:
     built = version.built
     path = version.path or f"indexes/{space.id.name}/{space.id.fingerprint}/{run_id}"
-    details = _details(built) | {
+    details = details_of(built) | {
         "path": path,
         "size_bytes": version.size_bytes,
         "rows": built.index.rows,
@@ -255,25 +257,3 @@ def _stored(
         note += f", below the wanted {built.target_recall:g}"
     notes = (note,) if version.update == _FIRST else (note, version.update)
     return Built({"vectors": vectors.rows}, details, notes)
-
-
-def _measured(details: dict[str, Any]) -> RecallEstimate:
-    low, high = details["recall_low"], details["recall_high"]
-    return RecallEstimate(details["k"], details["queries"], details["recall"], low, high)
-
-
-def _details(built: BuiltIndex) -> dict[str, Any]:
-    effort = {k: v for k, v in asdict(built.plan.search_parameters).items() if v is not None}
-    return {
-        "factory": built.plan.factory,
-        "search": ",".join(f"{key}={value}" for key, value in effort.items()),
-        "training_rows": built.plan.training_rows,
-        "reasons": list(built.plan.reasons),
-        "target_recall": built.target_recall,
-        "layout": asdict(built.layout) if built.layout else None,
-        "k": built.recall.k,
-        "queries": built.recall.queries,
-        "recall": built.recall.mean,
-        "recall_low": built.recall.low,
-        "recall_high": built.recall.high,
-    }

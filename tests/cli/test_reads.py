@@ -141,6 +141,7 @@ def test_status_counts_what_is_there(invoke: Invoke, world: Project) -> None:
     text = invoke("status").stdout
     assert "80 of 16 dimensions, cosine" in text
     assert "Flat over 80, recall@10 1.000" in text
+    assert "queries a second (counted), 64 bytes a vector" in text
     figures = invoke("status", "--format", "csv").stdout
     assert '"space","words","vectors","80"' in figures
 

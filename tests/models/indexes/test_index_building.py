@@ -307,3 +307,22 @@ def test_a_failed_write_leaves_the_old_file(saved: Path, monkeypatch: pytest.Mon
         index.save(saved, fingerprint="new")
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize("kind", [IndexKind.IVF_FLAT, IndexKind.PQ])
+def test_recall_among_a_tenth_of_the_rows_is_that_of_all_queries(kind: IndexKind) -> None:
+    matrix = gaussian(4000, 16)
+    built = build_index(ArrayVectors(matrix), Metric.COSINE, plan_for(kind, 4000, (), Coding(16)))
+    unit = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    allowed = np.sort(np.random.default_rng(3).choice(4000, 400, replace=False))
+    similarities = unit @ unit[allowed].T
+    similarities[allowed, np.arange(400)] = -np.inf
+    true = allowed[np.argsort(-similarities, axis=1)[:, :10]]
+    parts = [built.index.search(matrix[at : at + 40], 11, allowed) for at in range(0, 4000, 40)]
+    rows = np.concatenate([part.rows for part in parts])
+    others = Neighbours(rows, np.zeros(rows.shape, np.float32)).without(np.arange(4000)).rows
+    share = (others[:, :, None] == true[:, None, :]).any(axis=1).mean()
+    assert built.filtered is not None
+    assert (built.filtered.k, built.filtered.queries) == (10, 250)
+    assert built.filtered.low - 0.02 <= share <= built.filtered.high + 0.02
+    assert share >= 0.9
