@@ -1,7 +1,8 @@
 """Who finds the redundant rows, and for how much work? latentlake beside what people would take.
 
-Over 100,000 vectors of real texts (`--vectors`; see `vector_lake.text_vectors`), cosines of at
-least .9, each method in a process of its own, on two threads:
+Over 100,000 vectors of real texts, by latent semantic analysis (`texts`) and by our encoder
+`minilm` (see `vector_lake`), or other ones (`--vectors`), cosines of at least .9, each method in a
+process of its own, on two threads:
 
 * `latentlake`: the stages `index` and `duplicates` of a lake, and the audit of the latter, which no
   peer has, each with its own processor seconds;
@@ -44,7 +45,7 @@ from duplicate_thresholds import read_photos
 from duplicates_photos import judged, measure
 from incremental_lake import machine_facts
 from removal_parts import HASH_BITS, HASH_THRESHOLD, HASHES, NO_TWIN, THREADS, THRESHOLD
-from vector_lake import make_lake, text_vectors
+from vector_lake import encoded_texts, make_lake, text_vectors
 
 from models.analysis.duplicates import Pairs, greedy_cover
 
@@ -59,6 +60,7 @@ DATASETS = HERE.parents[1] / "shared" / "datasets"
 ROWS, BLOCK, ROUNDING = 100_000, 4096, 1e-6
 METHODS = ("latentlake", "exact bf16 blocks", "SemDeDup's cells", "semhash")
 FOUND, OF_EXACT, OF_SEMHASH = 0.99, 8, 10
+SETS = {"texts": text_vectors, "minilm": encoded_texts}
 
 
 def true_pairs(vectors: Matrix) -> Pairs:
@@ -234,6 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", help="a Python with semhash and imagededup")
     parser.add_argument("--datasets", type=Path, default=DATASETS)
+    parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS))
     parser.add_argument("--vectors", type=Path, nargs="*", default=[], help="files of unit vectors")
     parser.add_argument("--only", nargs="+", help="methods, or `photos`; others keep their figures")
     parser.add_argument("--folder", type=Path, help="where vectors and truths are kept")
@@ -244,10 +247,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = (given.folder or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        texts = folder / "texts.npy"
-        if not texts.exists():
-            np.save(texts, text_vectors(given.datasets, ROWS))
-        for path in (texts, *given.vectors) if given.only != ["photos"] else ():
+        wanted = given.sets if given.only != ["photos"] else ()
+        for name in wanted:
+            if not (folder / f"{name}.npy").exists():
+                np.save(folder / f"{name}.npy", SETS[name](given.datasets, ROWS))
+        for path in (*(folder / f"{name}.npy" for name in wanted), *given.vectors):
             result[path.stem] = result.get(path.stem, {}) | compare_vectors(folder, path, given)
             if "latentlake" in result[path.stem]:
                 result[path.stem]["bars"] = ratios(result[path.stem])

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from models.indexes.exact import pair_similarities
 from models.indexes.results import marked_cells
+from models.indexes.side_by_side import side_by_side
 from models.indexes.streams import Progress, prepared, prepared_batches, silent, take
 from models.types import Metric
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from models.types import Matrix, RowIds, Vectors
 
 Counts = npt.NDArray[np.int64]
+_Near = tuple[Counts, Counts, npt.NDArray[np.float64]]
 
 _Z95: Final = 1.959963984540054
 _HELD: Final = 1 << 22
@@ -117,8 +119,8 @@ def find_missed(
 ) -> MissedPairs:
     """Find the true pairs of some rows by comparing them with all rows, and look which are unknown.
 
-    One pass over the vectors; memory is that of the sample, of a block of similarities (16 MB) and
-    of the sample's known pairs, however many true pairs there are.
+    One pass over the vectors; memory is that of the sample, of its known pairs, and a thread of
+    two blocks of similarities (16 MB) or of what is near in them.
 
     Args:
         vectors: all rows.
@@ -132,10 +134,14 @@ def find_missed(
     keys = _known_keys(known, rows, vectors.rows)
     true, missed = np.zeros(rows.size, np.int64), np.zeros(rows.size, np.int64)
     examples, similarities = [np.empty((0, 2), np.int64)], [np.empty(0, np.float64)]
-    block_rows = max(64, _HELD // max(1, rows.size))
-    for start, block in prepared_batches(vectors, metric, block_rows):
-        for query, near, similarity in _near(queries, block, metric, threshold):
-            row = near + start
+
+    def near(piece: tuple[int, Matrix]) -> tuple[int, list[_Near]]:
+        start, block = piece
+        return start + block.shape[0], list(_near(queries, block, metric, threshold, start))
+
+    blocks = prepared_batches(vectors, metric, max(64, _HELD // max(1, rows.size)))
+    for stop, parts in side_by_side(near, blocks):
+        for query, row, similarity in parts:
             other = row != rows[query]
             lost = other & ~_is_in(query * vectors.rows + row, keys)
             true += np.bincount(query[other], minlength=rows.size)
@@ -143,7 +149,7 @@ def find_missed(
             if sum(map(len, examples)) < _SHOWN:
                 examples.append(np.stack((rows[query[lost]], row[lost]), axis=1))
                 similarities.append(similarity[lost])
-        progress("audit", min(1.0, (start + block.shape[0]) / vectors.rows))
+        progress("audit", min(1.0, stop / vectors.rows))
     shown = np.concatenate(examples)[:_SHOWN]
     return MissedPairs(
         missed_share(true, missed),
@@ -172,9 +178,9 @@ def _is_in(keys: RowIds, known: RowIds) -> npt.NDArray[np.bool_]:
 
 
 def _near(
-    queries: Matrix, block: Matrix, metric: Metric, threshold: float
-) -> Iterator[tuple[RowIds, RowIds, npt.NDArray[np.float64]]]:
-    """Yield query, row in the block and similarity of what reaches the threshold.
+    queries: Matrix, block: Matrix, metric: Metric, threshold: float, start: int
+) -> Iterator[_Near]:
+    """Yield query, row and similarity of what reaches the threshold in a block from `start` on.
 
     BLAS proposes with some slack, float64 decides.
     """
@@ -192,4 +198,4 @@ def _near(
         some = slice(low, low + _COMPARED_AT_ONCE)
         exact = pair_similarities(queries[query[some]], block[row[some]], metric)
         near = exact >= threshold
-        yield query[some][near], row[some][near], exact[near]
+        yield query[some][near], row[some][near] + start, exact[near]

@@ -6,7 +6,7 @@ has one similarity, whether its rows came in one batch or in two.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from models.analysis.effort import PAIRS_FOUND, for_pairs
 from models.analysis.graph import query_rows
 from models.indexes.errors import TooManyMatchesError
 from models.indexes.exact import pair_similarities
+from models.indexes.list_pairs import ROUNDS
 from models.indexes.streams import (
     BATCH_BYTES,
     Progress,
@@ -88,13 +89,10 @@ def find_pairs(
     metric = index.index.metric
     index.require(vectors.rows, vectors.dim, metric)
     slack = _SLACK.get(index.index.plan.codec, 1e-5 * max(1.0, abs(threshold)))
-    wanted = threshold - slack
-    try:
-        eager = for_pairs(vectors, index, rows, wanted, 2 * limits.pairs, limits.found)
-    except TooManyMatchesError as error:
-        raise TooManyPairsError(threshold, error.matches, rows.size) from None
-    search = _Search(eager, rows, limits)
-    keys = _candidate_keys(search, vectors, threshold, slack, progress)
+    search = _Search(index, rows, limits)
+    keys = search.at_once(vectors, threshold, slack, progress)
+    if keys is None:
+        keys = search.in_blocks(vectors, threshold, slack, progress)
     return _decided(vectors, metric, threshold, keys, limits)
 
 
@@ -109,24 +107,45 @@ def joined(one: Pairs, other: Pairs) -> Pairs:
     return Pairs(first[new], second[new], similarities[new])
 
 
-def _candidate_keys(
-    search: _Search, vectors: Vectors, threshold: float, slack: float, progress: Progress
-) -> RowIds:
-    """Return first * rows + second of each candidate, sorted, each once."""
-    keys, done = np.empty(0, np.int64), 0
-    waiting, held = [keys], 0
-    try:
-        for found, done in search.candidates(vectors, threshold, slack):
-            waiting.append(found)
-            held += found.size
-            # From both sides most pairs come twice, so they are joined now and then.
-            if held > max(_KEYS_AT_ONCE, keys.size):
-                keys, held = search.joined(waiting), 0
-                waiting = [keys]
-            progress("pairs", done / search.rows.size)
-        return search.joined(waiting)
-    except TooManyMatchesError as error:
-        raise TooManyPairsError(threshold, error.matches, done) from None
+@dataclass(slots=True)
+class _Keys:
+    """Keys of candidates, first * rows + second, each once.
+
+    From both sides most pairs come twice, so they are joined now and then.
+
+    Attributes:
+        most: how many there may be.
+        whole: (keys,) int64, sorted; without those that were added since they were joined.
+    """
+
+    most: int
+    whole: RowIds = field(default_factory=lambda: np.empty(0, np.int64))
+    _waiting: list[RowIds] = field(default_factory=list)
+    _held: int = 0
+
+    def add(self, found: RowIds) -> None:
+        """Take in more.
+
+        Raises:
+            TooManyMatchesError: they are too many.
+        """
+        self._waiting.append(found)
+        self._held += found.size
+        if self._held > max(_KEYS_AT_ONCE, self.whole.size):
+            self.join()
+
+    def join(self) -> int:
+        """Join what was added; return how many keys there are.
+
+        Raises:
+            TooManyMatchesError: they are too many.
+        """
+        if self._held:
+            self.whole = np.unique(np.concatenate((self.whole, *self._waiting)))
+        self._waiting, self._held = [], 0
+        if self.whole.size > self.most:
+            raise TooManyMatchesError(self.whole.size)
+        return self.whole.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,38 +156,63 @@ class _Search:
     rows: RowIds
     limits: PairLimits
 
-    def joined(self, parts: list[RowIds]) -> RowIds:
-        """Return the keys of all parts, sorted, each once.
+    def at_once(
+        self, vectors: Vectors, threshold: float, slack: float, progress: Progress
+    ) -> RowIds | None:
+        """Let all rows visit more and more lists, until a round adds less than may be missed.
 
-        Raises:
-            TooManyMatchesError: they are more than the limit.
-        """
-        keys = np.unique(np.concatenate(parts))
-        if keys.size > self.limits.pairs:
-            raise TooManyMatchesError(keys.size)
-        return keys
-
-    def candidates(
-        self, vectors: Vectors, threshold: float, slack: float
-    ) -> Iterator[tuple[RowIds, int]]:
-        """Let all rows ask at once, where the index can, or search for some.
-
-        Yields:
-            first * rows + second of each match, and how many rows have been searched for.
+        Returns:
+            The keys of the candidates; None where the index cannot, where only some rows are looked
+            for, where less may be missed than visitors found by codes miss, or where the last
+            round has still added more.
         """
         # By the codes of both sides a similarity is off by twice as much.
         # Lists probed by these lose up to one pair in a hundred: too many where few may be missed.
         every = self.rows.size == vectors.rows and self.limits.found <= PAIRS_FOUND
-        found = self.index.pairs_within(threshold - 2 * slack) if every else None
-        if found is None:
-            yield from self._searched(vectors, threshold - slack)
-            return
-        for pairs in found:
-            low = np.minimum(pairs.first, pairs.second)
-            high = np.maximum(pairs.first, pairs.second)
-            yield low * vectors.rows + high, int(pairs.done * vectors.rows)
+        rounds = self.index.pairs_within(threshold - 2 * slack) if every else None
+        if rounds is None:
+            return None
+        keys, done, known, added = _Keys(self.limits.pairs), 0.0, 0, 0
+        try:
+            for number, found in enumerate(rounds):
+                for pairs in found:
+                    low = np.minimum(pairs.first, pairs.second)
+                    keys.add(low * vectors.rows + np.maximum(pairs.first, pairs.second))
+                    done = (number + pairs.done) / len(ROUNDS)
+                    progress("pairs", done)
+                added, known = keys.join() - known, keys.whole.size
+                # One more than were added: few pairs cannot tell that next to none are added.
+                if number and added + 1 <= (1 - self.limits.found) * known:
+                    return keys.whole
+        except TooManyMatchesError as error:
+            searched = int(done * vectors.rows)
+            raise TooManyPairsError(threshold, error.matches, searched) from None
+        return keys.whole if added <= 1 else None
 
-    def _searched(self, vectors: Vectors, threshold: float) -> Iterator[tuple[RowIds, int]]:
+    def in_blocks(
+        self, vectors: Vectors, threshold: float, slack: float, progress: Progress
+    ) -> RowIds:
+        """Search for row after row with the least effort that finds enough.
+
+        Returns:
+            The keys of the candidates.
+        """
+        keys, done, wanted = _Keys(self.limits.pairs), 0, threshold - slack
+        most, found = 2 * self.limits.pairs, self.limits.found
+        try:
+            eager = for_pairs(vectors, self.index, self.rows, wanted, most, found)
+        except TooManyMatchesError as error:
+            raise TooManyPairsError(threshold, error.matches, self.rows.size) from None
+        try:
+            for new, done in replace(self, index=eager).candidates(vectors, wanted):
+                keys.add(new)
+                progress("pairs", done / self.rows.size)
+            keys.join()
+        except TooManyMatchesError as error:
+            raise TooManyPairsError(threshold, error.matches, done) from None
+        return keys.whole
+
+    def candidates(self, vectors: Vectors, threshold: float) -> Iterator[tuple[RowIds, int]]:
         """Search in chunks that grow while answers are few: their number is not known beforehand.
 
         The first is so small that all it could meet is held, and answers are few mostly.

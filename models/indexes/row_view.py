@@ -120,10 +120,10 @@ class RowView:
         alive = rows != NO_ROW
         return RangeMatches(found.queries[alive], rows[alive], found.similarities[alive])
 
-    def pairs_within(self, threshold: float) -> Iterator[ListMatches] | None:
+    def pairs_within(self, threshold: float) -> Iterator[Iterator[ListMatches]] | None:
         """Find pairs of living rows, list by list; see `VectorIndex.pairs_within`."""
-        found = self.index.pairs_within(threshold)
-        return None if found is None else map(self._living, found)
+        rounds = self.index.pairs_within(threshold)
+        return None if rounds is None else (map(self._living, found) for found in rounds)
 
     def _places(self) -> RowIds:
         """Return where each living row stands in the index: (rows,) int64."""

@@ -12,7 +12,7 @@ from models.indexes.exact import faiss_metric
 from models.indexes.faiss_library import library, single_thread
 from models.indexes.files import IndexHeader, read_index, write_index
 from models.indexes.layers import Layers
-from models.indexes.list_pairs import MOST_PROBES, ListMatches, pairs_in_lists
+from models.indexes.list_pairs import ListMatches, pairs_in_lists
 from models.indexes.list_search import ListSearch
 from models.indexes.principal import fix_axes, principal_axes
 from models.indexes.probing import ProbeRule, fitted_rule
@@ -251,13 +251,14 @@ class VectorIndex:
         """Return the lists that vectors probe, (any, count) int64; each lies in its first one."""
         return self._layers.nearest_lists(prepared(vectors, self.dim, self.metric), count)[1]
 
-    def pairs_within(self, threshold: float) -> Iterator[ListMatches] | None:
-        """Find all pairs that reach a threshold by the codes; None if rows probe many lists."""
-        probes = self._effort.nprobe or 0
-        if not 1 <= probes <= MOST_PROBES or not self._layers.is_searched_by_lists:
+    def pairs_within(self, threshold: float) -> Iterator[Iterator[ListMatches]] | None:
+        """Find pairs that reach a threshold by the codes; None where the index cannot.
+
+        Rows visit more lists each round, until who asks has enough; see `pairs_in_lists`.
+        """
+        if not self._layers.is_searched_by_lists:
             return None
-        lists = ListSearch(self._layers, probes)
-        return pairs_in_lists(lists, faiss_radius(threshold, self.metric))
+        return pairs_in_lists(self._layers, faiss_radius(threshold, self.metric))
 
     def save(self, path: Path, fingerprint: str | None = None) -> None:
         """Write the index whole or not at all; plain FAISS can read the file too.
