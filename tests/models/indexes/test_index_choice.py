@@ -12,6 +12,7 @@ from models.indexes.choosing import choose_by_trial
 from models.indexes.errors import IndexKindError, IndexTooLargeError
 from models.indexes.plans import Coding, IndexKind, SearchParameters, index_bytes, plan_for
 from models.indexes.principal import kept_axes, principal_axes
+from models.indexes.reaching import build_or_plain
 from models.indexes.recall import ground_truth, measure_recall
 from models.indexes.rivals import rivals, suited
 from models.indexes.streams import sample
@@ -119,6 +120,26 @@ def test_the_size_of_coded_indexes_is_told_before_they_are_built(
     build_index(ArrayVectors(matrix), Metric.COSINE, plan).index.save(tmp_path / "i")
     size_bytes = (tmp_path / "i").stat().st_size
     assert index_bytes(plan, 6000, 96) == pytest.approx(size_bytes, rel=0.03)
+
+
+def test_short_codes_that_miss_the_target_give_way_to_the_vectors() -> None:
+    rows, dim = 12_000, 64
+    crowds = np.repeat(np.random.default_rng(2).standard_normal((12, dim)), rows // 12, axis=0)
+    noise = 0.05 * np.random.default_rng(3).standard_normal((rows, dim))
+    vectors = ArrayVectors(normalised((crowds + noise).astype(np.float32)))
+    short = plan_for(IndexKind.PQ, rows, coding=Coding(dim, parts=4))
+    plain = plan_for(IndexKind.IVF_SQFP16, rows)
+    coded = build_index(vectors, Metric.COSINE, short)
+    assert not coded.reaches_target
+    built = build_or_plain(vectors, Metric.COSINE, (short, plain), Goal(), 0)
+    assert built.plan.factory == plain.factory
+    assert built.reaches_target
+    assert f"pq4 found {coded.recall.mean:.3f}" in " ".join(built.plan.reasons)
+    # Nothing is gained where there is no plain one, or where a query may not cost more.
+    kept = build_or_plain(vectors, Metric.COSINE, (short, short), Goal(), 0)
+    assert kept.plan.factory == short.factory
+    bound = build_or_plain(vectors, Metric.COSINE, (short, plain), Goal(most_ns=30_000), 0)
+    assert bound.plan.factory == short.factory
 
 
 def test_memory_takes_away_the_larger_rivals() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from latentlake.errors import ConfigError
+from models.indexes import reaching
 from models.indexes.build import BuiltIndex, build_index
 from models.indexes.recall import RecallEstimate
 from tasks.stages import indexing
@@ -58,12 +59,34 @@ def test_an_index_that_misses_its_target_says_so(
     def build_poorly(*given: Any, **named: Any) -> BuiltIndex:
         return replace(build_index(*given, **named), recall=RecallEstimate(10, 100, 0.5, 0.4, 0.6))
 
-    monkeypatch.setattr(indexing, "build_index", build_poorly)
+    monkeypatch.setattr(reaching, "build_index", build_poorly)
     receipts = project.run().receipts
     notes = [one.notes for one in receipts if (one.stage, one.subject) == ("index", "words")]
     assert [note[0] for note in notes] == [
         "Flat, recall@10 0.500 [0.400, 0.600], below the wanted 0.95"
     ]
+
+
+def test_an_index_is_not_trained_again_for_a_target_that_training_missed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poor = RecallEstimate(10, 100, 0.5, 0.4, 0.6)
+
+    def build_poorly(*given: Any, **named: Any) -> BuiltIndex:
+        return replace(build_index(*given, **named), recall=poor)
+
+    monkeypatch.setattr(reaching, "build_index", build_poorly)
+    project.run()
+    notes = project.read_notes()
+    project.write_notes(notes | {f"more {n}": f"the group of {n} lemmas" for n in range(20)})
+    monkeypatch.setattr(indexing, "remeasure", lambda *_: poor)
+    project.run()
+    assert details_of(project)["update"].startswith("extended by")
+    worse = replace(poor, mean=0.3, low=0.2, high=0.45)
+    monkeypatch.setattr(indexing, "remeasure", lambda *_: worse)
+    project.write_notes(notes | {f"other {n}": f"the ring of {n} proofs" for n in range(40)})
+    project.run()
+    assert "recall had fallen to 0.300, below 0.5" in details_of(project)["update"]
 
 
 def test_too_few_vectors_for_short_codes_are_scanned(project: Project) -> None:
