@@ -120,8 +120,8 @@ class Layers:
     def centroids(self) -> Matrix:
         """Return the centroids as prepared vectors see them: (lists, dim) float32."""
         held: Matrix = self.lists.quantizer.reconstruct_n(0, int(self.lists.nlist))
-        if self.transform is None:
-            return held
+        if not self.is_projected:
+            return held[:, : self.whole.d]  # without padding
         back: Matrix = held @ library().vector_to_array(self.transform.A).reshape(held.shape[1], -1)
         return back
 

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 ROUNDS: Final = (1, 2, 3, 4)
 """How many lists a row has visited after each round, on average. All guests are held, 24 bytes
 each."""
-_NEAR_LISTS: Final = 64
-"""Lists by a row's own among which the others that it probes are looked for."""
+_NEAR_LISTS: Final = 128
+"""Lists by a row's own among which the others that it visits are looked for. Of near pairs of
+100,000 texts by MiniLM, in 474 lists, 64 lose .010, 128 lose .004, 256 lose .002."""
 _ROWS_TO_TELL: Final = 20_000
 _SIMILARITIES_AT_ONCE: Final = 1 << 22
 _TILE_BYTES: Final = 8 * 2**20

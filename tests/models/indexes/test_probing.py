@@ -64,12 +64,18 @@ def test_other_rows_of_the_kind_find_as_much() -> None:
 
 
 @pytest.mark.parametrize(
-    "factory", ["IVF32,Flat", "IVF32,SQfp16", "PCA16,IVF32,SQ8,Refine(SQfp16)"]
+    ("factory", "dim"),
+    [
+        ("IVF32,Flat", 24),
+        ("IVF32,SQfp16", 24),
+        ("IVF32,SQfp16", 22),  # with padding
+        ("PCA16,IVF32,SQ8,Refine(SQfp16)", 24),
+    ],
 )
-def test_lists_are_those_of_the_index_and_threads_do_not_matter(factory: str) -> None:
+def test_lists_are_those_of_the_index_and_threads_do_not_matter(factory: str, dim: int) -> None:
     random = np.random.default_rng(3)
-    matrix = normalised(random.standard_normal((3000, 24)).astype(np.float32))
-    index = VectorIndex.empty(24, Metric.COSINE, IndexPlan(factory, SearchParameters(2), 2000, ()))
+    matrix = normalised(random.standard_normal((3000, dim)).astype(np.float32))
+    index = VectorIndex.empty(dim, Metric.COSINE, IndexPlan(factory, SearchParameters(2), 2000, ()))
     index.train(matrix[:2000], 0)
     index.add(matrix)
     # The neighbour of each row is the row itself: hardly another list than its own is needed.
