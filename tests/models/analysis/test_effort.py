@@ -94,6 +94,9 @@ def test_dead_rows_take_no_place_in_a_graph(matrix: Matrix, view: RowView) -> No
     assert chosen.rule is not None
     hits = (found.rows[:, :, None] == _truth(living, living)[:, None]).any(axis=1)
     assert hits.mean() >= 0.89
+    whole = for_graph(ArrayVectors(matrix), view, K, 0.9, seed=1).rule
+    assert whole is not None
+    assert chosen.rule.compared < 1.2 * whole.compared, "dead rows lie in the same lists"
 
 
 def _truth(queries: Matrix, matrix: Matrix) -> RowIds:

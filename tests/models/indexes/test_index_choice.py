@@ -16,7 +16,8 @@ from models.indexes.reaching import build_or_plain
 from models.indexes.recall import ground_truth, measure_recall
 from models.indexes.rivals import rivals, suited
 from models.indexes.streams import sample
-from models.indexes.tuning import Goal, answer, tune
+from models.indexes.tuning import Goal, answer, effort_ladder, tune
+from models.indexes.vector_index import VectorIndex
 from models.indexes.work import query_ns
 from models.types import ArrayVectors, Matrix, Metric, normalised
 
@@ -182,3 +183,23 @@ def test_a_kind_is_read_from_its_factory_string() -> None:
                 continue
             assert {plan.kind for plan in plans} == {kind}
     assert suited(None, 10, 3, Metric.L2)[0].kind is IndexKind.FLAT
+
+
+def test_no_lesser_effort_than_the_tuned_one_is_enough() -> None:
+    matrix = on_few_axes(6000, 32, 16)
+    vectors, goal = ArrayVectors(matrix), Goal(0.9)
+    plan = plan_for(IndexKind.IVF_FLAT, 6000)
+    index = VectorIndex.empty(32, Metric.COSINE, plan)
+    index.train(matrix[:4000], 0)
+    index.add(matrix)
+    truth = ground_truth(vectors, sample(6000, 400, 1), 10, Metric.COSINE)
+
+    def reaches(effort: SearchParameters) -> bool:
+        found = answer(index.with_parameters(effort), truth)
+        shares = measure_recall(vectors, truth, [found], Metric.COSINE)[0]
+        return bool(shares.mean() - shares.std(ddof=1) / 20 >= goal.recall)
+
+    ladder = effort_ladder(index)
+    tuned = tune(index, vectors, truth, goal).parameters
+    assert 0 < ladder.index(tuned) < len(ladder) - 1
+    assert tuned == next(effort for effort in ladder if reaches(effort))
