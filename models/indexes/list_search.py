@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from models.indexes.probing import ProbeRule
     from models.types import Matrix, RowIds
 
-    Meeting = tuple[RowIds, Matrix, RowIds]
-    """Queries, vectors that each of them is compared with, and the rows of these."""
+    Meeting = tuple[RowIds, int, RowIds]
+    """Queries, a list, and the places there of vectors that each of them is compared with."""
 
 _PROBES_AT_ONCE: Final = 1 << 21
 """Of a block of queries: they are sorted by list, 24 bytes each."""
@@ -75,8 +75,8 @@ class ListSearch:
         parts = []
         for block in self._blocks(queries):
             heap = library().ResultHeap(block.shape[0], k, keep_max=True)
-            with single_thread() as faiss:
-                for asking, similarities, rows in self._products(block):
+            for asking, similarities, rows in self._products(block):
+                with single_thread() as faiss:  # around this alone: products go side by side
                     # FAISS's Python has no name for it: one heap a query over all lists.
                     heap.heaps.addn_query_subset_with_ids(
                         asking.size,
@@ -86,7 +86,7 @@ class ListSearch:
                         faiss.swig_ptr(rows),
                         0,
                     )
-                heap.finalize()
+            heap.finalize()
             parts.append((heap.D, heap.I))
         return np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts])
 
@@ -106,8 +106,8 @@ class ListSearch:
         start, total = 0, 0
         found: list[tuple[RowIds, RowIds, npt.NDArray[np.float32]]] = []
         for block in self._blocks(queries):
-            meetings = self._pieces(block)
-            for query, row, similarity in side_by_side(partial(_near, block, radius), meetings):
+            near = partial(self._near, block, radius)
+            for query, row, similarity in side_by_side(near, self._pieces(block)):
                 if query.size:
                     found.append((query + start, row, similarity))
                     total += query.size
@@ -128,30 +128,43 @@ class ListSearch:
 
     def _products(self, queries: Matrix) -> Iterator[tuple[RowIds, Matrix, RowIds]]:
         """Yield queries, their similarities to rows they meet, and these rows."""
+        return side_by_side(partial(self._product, queries), self._pieces(queries))
 
-        def multiplied(piece: Meeting) -> tuple[RowIds, Matrix, RowIds]:
-            asking, vectors, rows = piece
-            return asking, queries[asking] @ vectors.T, rows
+    def _product(self, queries: Matrix, piece: Meeting) -> tuple[RowIds, Matrix, RowIds]:
+        """Unpack a piece's vectors and multiply, in a thread of its own."""
+        asking, number, places = piece
+        rows = self.layers.ids(number)[places]
+        vectors = self.layers.codes(number, rows, places)
+        return asking, queries[asking] @ vectors.T, rows
 
-        return side_by_side(multiplied, self._pieces(queries))
+    def _near(
+        self, queries: Matrix, radius: float, piece: Meeting
+    ) -> tuple[RowIds, RowIds, npt.NDArray[np.float32]]:
+        """Return what is nearer than a radius: query, row, similarity."""
+        asking, similarities, rows = self._product(queries, piece)
+        query, where = marked_cells(similarities > radius)
+        return asking[query], rows[where], similarities[query, where]
 
     def _pieces(self, queries: Matrix) -> Iterator[Meeting]:
-        """Yield meetings whose similarities are not too many at once."""
-        for asking, vectors, rows in self._meetings(queries):
-            size = max(1, _SIMILARITIES_AT_ONCE // rows.size)
-            for first in range(0, asking.size, size):
-                yield asking[first : first + size], vectors, rows
-
-    def _meetings(self, queries: Matrix) -> Iterator[Meeting]:
-        """Yield which queries meet which vectors, and the rows of these."""
+        """Return which queries meet which vectors, list by list."""
+        # At once: finding lists goes side by side too, which it cannot within products that do.
         query, lists = self._probed(queries)
         order = np.argsort(lists, kind="stable")
-        bounds = np.searchsorted(lists[order], np.arange(self.count + 1))
-        query = query[order]
+        return self._cut(query[order], np.searchsorted(lists[order], np.arange(self.count + 1)))
+
+    def _cut(self, query: RowIds, bounds: RowIds) -> Iterator[Meeting]:
+        """Yield meetings whose similarities are not too many at once.
+
+        Args:
+            query: by the list that it probes.
+            bounds: (lists + 1,) int64, where the queries of a list begin and end.
+        """
         for number in np.flatnonzero(np.diff(bounds)).tolist():
             asking = query[bounds[number] : bounds[number + 1]]
-            for vectors, rows in self.tiles(number):
-                yield asking, vectors, rows
+            for places in self._tiles(number):
+                size = max(1, _SIMILARITIES_AT_ONCE // places.size)
+                for first in range(0, asking.size, size):
+                    yield asking[first : first + size], number, places
 
     def _probed(self, queries: Matrix) -> tuple[RowIds, npt.NDArray[np.int32]]:
         """Return who probes what: queries, non-decreasing, and lists."""
@@ -169,23 +182,10 @@ class ListSearch:
         parts = list(side_by_side(probed, range(0, queries.shape[0], size)))
         return np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts])
 
-    def tiles(self, number: int) -> Iterator[tuple[Matrix, RowIds]]:
-        """Yield a list's vectors, unpacked, with their rows, in parts that are not too large."""
-        if self.layers.lists.invlists.list_size(number) == 0:
-            return
+    def _tiles(self, number: int) -> Iterator[RowIds]:
+        """Yield the places of a list's living vectors, in parts that are not too large."""
         rows = self.layers.ids(number)
         places = np.arange(rows.size) if self.alive is None else np.flatnonzero(self.alive[rows])
         size = max(1, _TILE_BYTES // (4 * self.layers.whole.d))
         for start in range(0, places.size, size):
-            some = places[start : start + size]
-            yield self.layers.codes(number, rows[some], some), rows[some]
-
-
-def _near(
-    queries: Matrix, radius: float, piece: Meeting
-) -> tuple[RowIds, RowIds, npt.NDArray[np.float32]]:
-    """Return what is nearer than a radius: query, row, similarity."""
-    asking, vectors, rows = piece
-    similarities = queries[asking] @ vectors.T
-    query, where = marked_cells(similarities > radius)
-    return asking[query], rows[where], similarities[query, where]
+            yield places[start : start + size]
