@@ -7,6 +7,7 @@ behind a padding, too. Its GPU searches know no `IDSelector`, and select 2,048 t
 
 from __future__ import annotations
 
+import logging
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,8 @@ _COPIED: Final = (
     IndexKind.IVF_SQFP16,
     IndexKind.IVF_SQ8,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def reason_to_stay(plan: IndexPlan) -> str | None:
@@ -79,6 +82,7 @@ class CudaIndex:
         available = int(np.count_nonzero(flags))
         asked = k + rows - available
         if max(asked, self._nprobe) > MOST_SELECTED or not available:
+            logger.info("searched on the processor", extra={"rows": asked, "lists": self._nprobe})
             return self.index.search(queries, k, allowed)
         ready = prepared(queries, self.index.dim, self.index.metric)
         distances, found = self._answers(ready, asked)
