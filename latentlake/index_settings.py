@@ -32,3 +32,8 @@ class IndexSettings(BaseModel):
         description="What a query may cost, in milliseconds of one core as counted in "
         "models/indexes/work.py; where the recall asks for more, recall gives way.",
     )
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu",
+        description="Where searches run; 'cuda' copies 'flat', 'ivf_flat', 'ivf_sqfp16' and "
+        "'ivf_sq8' to the first GPU, the processor searches the others.",
+    )

@@ -109,6 +109,28 @@ def library() -> Any:
     return module
 
 
+def cuda_library() -> Any:
+    """Return the module `faiss`, which can use a GPU here.
+
+    Raises:
+        ConfigError: it is a build for processors, or sees no CUDA device.
+        MissingExtraError: no FAISS wheel is installed.
+    """
+    module = library()
+    if not hasattr(module, "StandardGpuResources"):
+        raise ConfigError(
+            "index.device is 'cuda', but the installed FAISS is a build for processors: "
+            "pip uninstall -y faiss-cpu, then pip install '.[gpu]', which brings faiss-gpu; "
+            "or set index.device = 'cpu'."
+        )
+    if module.get_num_gpus() == 0:
+        raise ConfigError(
+            "index.device is 'cuda', but FAISS sees no CUDA device: 'nvidia-smi' should list one, "
+            "and CUDA_VISIBLE_DEVICES not hide it; or set index.device = 'cpu'."
+        )
+    return module
+
+
 def use_threads(threads: int) -> None:
     """Give FAISS this many OpenMP threads in each Python thread that calls it from now on.
 

@@ -57,6 +57,21 @@ class Neighbours:
             np.take_along_axis(self.similarities, order, axis=1),
         )
 
+    def among(self, usable: npt.NDArray[np.bool_], k: int) -> Neighbours:
+        """Return the k first neighbours of each query that are usable.
+
+        Args:
+            usable: (queries, any) one flag a neighbour.
+            k: how many; -1 and -inf where there are fewer.
+        """
+        order = np.argsort(~usable, axis=1, kind="stable")[:, :k]
+        kept = np.take_along_axis(usable, order, axis=1)
+        similarities = np.take_along_axis(self.similarities, order, axis=1)
+        return Neighbours(
+            np.where(kept, np.take_along_axis(self.rows, order, axis=1), NO_ROW),
+            np.where(kept, similarities, NO_SIMILARITY),
+        )
+
 
 def no_neighbours(queries: int, k: int) -> Neighbours:
     """Return the result of a search that found nothing."""

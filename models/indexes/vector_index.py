@@ -16,12 +16,7 @@ from models.indexes.list_pairs import ListMatches, pairs_in_lists
 from models.indexes.list_search import ListSearch
 from models.indexes.principal import fix_axes, principal_axes
 from models.indexes.probing import ProbeRule, fitted_rule
-from models.indexes.results import (
-    Neighbours,
-    RangeMatches,
-    faiss_radius,
-    from_faiss,
-)
+from models.indexes.results import Neighbours, RangeMatches, faiss_radius, from_faiss
 from models.indexes.searcher import Searcher
 from models.indexes.selectors import flags_of
 from models.indexes.streams import prepared
@@ -49,6 +44,7 @@ class VectorIndex:
     more queries than `most_alone` find what each would find alone, or nearer rows.
 
     Attributes:
+        layers: the FAISS index and its parts.
         metric: how nearness is measured.
         plan: what was built and how hard a search tries.
         fingerprint: the space's, as stored in the file; empty where nobody has said.
@@ -58,8 +54,8 @@ class VectorIndex:
         self, faiss_index: Any, metric: Metric, plan: IndexPlan, fingerprint: str = ""
     ) -> None:
         self._index = faiss_index
-        self._layers = Layers.of(faiss_index)
-        self._searcher = Searcher(self._layers, metric, plan)
+        self.layers = Layers.of(faiss_index)
+        self._searcher = Searcher(self.layers, metric, plan)
         self.metric = metric
         self.plan = plan
         self.fingerprint = fingerprint
@@ -94,7 +90,7 @@ class VectorIndex:
     @property
     def has_store(self) -> bool:
         """Whether short codes propose candidates and a store decides about them."""
-        return self._layers.store is not None
+        return self.layers.store is not None
 
     def most_alone(self, k: int) -> int | None:
         """Return how many queries for k rows are answered as if alone; None for any number."""
@@ -104,11 +100,11 @@ class VectorIndex:
     @property
     def list_lengths(self) -> RowIds:
         """How many vectors each inverted list holds: (lists,) int64."""
-        return self._layers.list_lengths()
+        return self.layers.list_lengths()
 
     def centroid_similarities(self, ready: Matrix) -> Matrix:
         """Return how near prepared vectors are to their centroid: (rows,) float32."""
-        distances, lists = self._layers.nearest_lists(ready, 1)
+        distances, lists = self.layers.nearest_lists(ready, 1)
         return from_faiss(distances, lists, self.metric)[:, 0]
 
     def ranks(self, queries: Matrix, rows: RowIds, most: int | None = None) -> RowIds:
@@ -124,17 +120,17 @@ class VectorIndex:
             of all lists stands for those that are not looked at.
         """
         ready = prepared(queries, self.dim, self.metric)
-        return self._layers.ranks(ready, rows, most or self.lists or 0)
+        return self.layers.ranks(ready, rows, most or self.lists or 0)
 
     def likely_lists(self, queries: Matrix, rows: RowIds, share: float) -> ProbeRule | None:
         """Fit a rule that lets queries meet a share of some rows; see `fitted_rule`."""
-        return fitted_rule(self._layers, prepared(queries, self.dim, self.metric), rows, share)
+        return fitted_rule(self.layers, prepared(queries, self.dim, self.metric), rows, share)
 
     @property
     def most_met(self) -> int:
         """How many rows a query is compared with at the most."""
         nprobe = self._effort.nprobe
-        return self.rows if nprobe is None else self._layers.longest(nprobe)
+        return self.rows if nprobe is None else self.layers.longest(nprobe)
 
     @property
     def is_graph(self) -> bool:
@@ -157,7 +153,7 @@ class VectorIndex:
         Raises:
             IndexMismatchError, InvalidVectorsError: see `prepared`.
         """
-        ready, lists = prepared(sample, self.dim, self.metric), self._layers.lists
+        ready, lists = prepared(sample, self.dim, self.metric), self.layers.lists
         if lists is not None:
             lists.cp.seed, lists.cp.niter = seed, _ITERATIONS
             if hasattr(lists, "pq"):
@@ -165,8 +161,8 @@ class VectorIndex:
                 lists.pq.cp.max_points_per_centroid = _CODEBOOK_POINTS
             # The plan bounds the lists; below one list's worth FAISS would print a warning.
             lists.cp.min_points_per_centroid = 1
-        if self._layers.is_projected:
-            fix_axes(self._layers.transform, principal_axes(ready)[1] if axes is None else axes)
+        if self.layers.is_projected:
+            fix_axes(self.layers.transform, principal_axes(ready)[1] if axes is None else axes)
         self._index.train(ready)
 
     def add(self, vectors: Matrix) -> None:
@@ -236,7 +232,7 @@ class VectorIndex:
         limit = self.rows * ready.shape[0] if most is None else most
         radius, effort = faiss_radius(threshold, self.metric), self._effort
         if self._searcher.ranges_by_lists(ready, effort):
-            lists = ListSearch(self._layers, effort.nprobe or 1)
+            lists = ListSearch(self.layers, effort.nprobe or 1)
             queries_of, rows, distances = lists.within(ready, radius, limit)
         else:
             limits, distances, rows = self._index.range_search(
@@ -249,16 +245,16 @@ class VectorIndex:
 
     def nearest_lists(self, vectors: Matrix, count: int) -> RowIds:
         """Return the lists that vectors probe, (any, count) int64; each lies in its first one."""
-        return self._layers.nearest_lists(prepared(vectors, self.dim, self.metric), count)[1]
+        return self.layers.nearest_lists(prepared(vectors, self.dim, self.metric), count)[1]
 
     def pairs_within(self, threshold: float) -> Iterator[Iterator[ListMatches]] | None:
         """Find pairs that reach a threshold by the codes; None where the index cannot.
 
         Rows visit more lists each round, until who asks has enough; see `pairs_in_lists`.
         """
-        if not self._layers.is_searched_by_lists:
+        if not self.layers.is_searched_by_lists:
             return None
-        return pairs_in_lists(self._layers, faiss_radius(threshold, self.metric))
+        return pairs_in_lists(self.layers, faiss_radius(threshold, self.metric))
 
     def save(self, path: Path, fingerprint: str | None = None) -> None:
         """Write the index whole or not at all; plain FAISS can read the file too.

@@ -133,7 +133,9 @@ def _opened(
             if words is None
             else words.contents(queries.where, [])
         )
-        ready = open_search(search.lake, search.snapshot, search.connection, space, allowed)
+        ready = open_search(
+            search.lake, search.settings, search.snapshot, search.connection, space, allowed
+        )
         answers.unindexed = ready.unindexed
         return _OpenSpace(search, space, ready, words, queries.where)
     return None

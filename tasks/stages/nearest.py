@@ -19,8 +19,8 @@ from data.shards import shard_paths
 from data.vectors import open_vectors
 from latentlake.errors import QueryError
 from models.indexes.exact import exact_search
-from models.indexes.results import Neighbours
 from models.types import Metric
+from tasks.stages.index_device import on_its_device
 from tasks.stages.indexing import stored_index
 from tasks.stages.spaces import known_space
 from tasks.stages.threads import own_threads
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from data.lake import Lake, Snapshot
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
+    from models.indexes.cuda import CudaIndex
+    from models.indexes.results import Neighbours
     from models.indexes.vector_index import VectorIndex
     from models.types import Matrix
 
@@ -94,7 +96,7 @@ class _Opened:
     space: SpaceRow
     ids: pa.Array
     alive: npt.NDArray[np.bool_] | None
-    index: VectorIndex | None
+    index: VectorIndex | CudaIndex | None
     vectors: ShardVectors | None
 
     def search(self, queries: Matrix, k: int, own: npt.NDArray[np.int64]) -> Neighbours:
@@ -109,7 +111,7 @@ class _Opened:
                 usable &= self.alive[found.rows]
             short = usable.sum(axis=1) < wanted
             if not short.any() or asked == len(self.ids):
-                return _chosen(found, usable, k)
+                return found.among(usable, k)
             spare *= 8
 
     def _search(self, queries: Matrix, k: int) -> Neighbours:
@@ -195,7 +197,7 @@ class _Nearest:
                 vectors = open_vectors(paths, space.id.dim, held)
                 self.opened[name] = _Opened(space, vectors.content_ids, None, None, vectors)
             else:
-                index, ids = stored
+                index, ids = on_its_device(stored[0], self.settings, space), stored[1]
                 alive = np.asarray(pc.is_in(ids, value_set=held))
                 self.opened[name] = _Opened(space, ids, None if alive.all() else alive, index, None)
         return self.opened[name]
@@ -212,11 +214,3 @@ class _Nearest:
                     raise QueryError(f"no item '{item}' has a vector in space '{space.id.name}'.")
         contents = pa.array([row["content_id"] for row in rows], pa.string())
         return contents, np.array([row["vector"] for row in rows], np.float32)
-
-
-def _chosen(found: Neighbours, usable: npt.NDArray[np.bool_], k: int) -> Neighbours:
-    """Keep the k first of each row that are usable."""
-    order = np.argsort(~usable, axis=1, kind="stable")[:, :k]
-    kept = np.take_along_axis(usable, order, axis=1)
-    rows = np.where(kept, np.take_along_axis(found.rows, order, axis=1), -1)
-    return Neighbours(rows, np.take_along_axis(found.similarities, order, axis=1))

@@ -226,7 +226,9 @@ class LakeSearch:
         return ids.combine_chunks()
 
     def _nearest(self, space: SpaceRow, vector: Matrix, k: int, allowed: pa.Array) -> _Nearest:
-        ready = open_search(self.lake, self.snapshot, self.connection, space, allowed)
+        ready = open_search(
+            self.lake, self.settings, self.snapshot, self.connection, space, allowed
+        )
         found = ready.nearest(vector, k)
         count = int((found.rows[0] >= 0).sum())
         names = ready.ids.take(pa.array(found.rows[0][:count])).to_pylist()

@@ -12,6 +12,7 @@ from data.shards import shard_paths
 from data.vectors import open_vectors
 from models.indexes.exact import exact_search
 from models.types import Metric
+from tasks.stages.index_device import on_its_device
 from tasks.stages.indexing import stored_index
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from data.catalog import SpaceRow
     from data.lake import Lake, Snapshot
     from data.vectors import ShardVectors
+    from latentlake.settings import Settings
+    from models.indexes.cuda import CudaIndex
     from models.indexes.results import Neighbours
     from models.indexes.vector_index import VectorIndex
     from models.types import Matrix, RowIds
@@ -44,7 +47,7 @@ class SpaceSearch:
     method: str
     unindexed: int
     metric: Metric
-    index: VectorIndex | None
+    index: VectorIndex | CudaIndex | None
     vectors: ShardVectors | None
     allowed: RowIds | None
 
@@ -58,6 +61,7 @@ class SpaceSearch:
 
 def open_search(
     lake: Lake,
+    settings: Settings,
     snapshot: Snapshot,
     connection: duckdb.DuckDBPyConnection,
     space: SpaceRow,
@@ -67,6 +71,7 @@ def open_search(
 
     Args:
         lake: where it is.
+        settings: where its index is searched.
         snapshot: as of when.
         connection: over the same snapshot.
         space: where to look.
@@ -78,7 +83,7 @@ def open_search(
         paths = shard_paths(lake, space.id, snapshot)
         vectors = open_vectors(paths, space.id.dim, allowed)
         return SpaceSearch(vectors.content_ids, "exact", 0, metric, None, vectors, None)
-    index, ids = stored
+    index, ids = on_its_device(stored[0], settings, space), stored[1]
     usable = np.asarray(pc.is_in(ids, value_set=allowed))
     rows = None if usable.all() else np.flatnonzero(usable).astype(np.int64)
     unindexed = _unindexed(connection, space, ids)

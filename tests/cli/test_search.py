@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from models.indexes.faiss_library import library
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -60,3 +62,17 @@ def test_a_file_of_queries_is_one_table(invoke: Invoke, world: Project, tmp_path
     done = invoke("search", "--file", str(tmp_path / "queries.txt"), "-k", "1")
     assert done.exit_code == 0
     assert done.stdout.splitlines()[0].split()[:3] == ["query", "rank", "similarity"]
+
+
+def test_a_gpu_that_is_not_there_is_one_line(
+    invoke: Invoke, world: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (space,) = (one for one in world.settings.spaces if one.name == "words")
+    wish = space.model_dump(mode="json", exclude_none=True) | {"index": {"device": "cuda"}}
+    monkeypatch.setenv("LATENTLAKE_SPACES", json.dumps([wish]))
+    monkeypatch.setattr(library(), "StandardGpuResources", object, raising=False)
+    monkeypatch.setattr(library(), "get_num_gpus", lambda: 0)
+    done = invoke("search", "--space", "words", "theorem")
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert "FAISS sees no CUDA device" in done.stderr
+    assert "index.device = 'cpu'" in done.stderr

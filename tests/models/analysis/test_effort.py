@@ -232,7 +232,7 @@ def test_rows_meet_their_own_list_and_then_those_nearly_as_near(
     rows = len(matrix)
     rounds = view.pairs_within(-2.0)
     assert rounds is not None
-    similarities, lists = view.index._layers.nearest_lists(matrix, 16)
+    similarities, lists = view.index.layers.nearest_lists(matrix, 16)
     gaps = similarities[:, :1] - similarities[:, 1:]
     met, other = np.zeros((rows, rows), np.bool_), ~np.eye(rows, dtype=np.bool_)
     for visited, found in zip(list_pairs.ROUNDS, rounds, strict=True):
