@@ -88,12 +88,7 @@ def most_alone(
     Only where a store decides. List by list, each list's vectors are unpacked from the store once,
     and all queries that probe it are multiplied with them.
 
-    Args:
-        plan: the index.
-        effort: how hard it tries.
-        rows: how many vectors it holds.
-        dim: their length.
-        k: how many neighbours are wanted.
+    Arguments are those of `query_ns`.
     """
     lists = max(1, plan.lists)
     unpacked = lists * _UNPACKED[0] + rows * dim * _UNPACKED[1]

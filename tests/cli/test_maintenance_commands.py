@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from data.catalog import write_catalog
 from data.shards import shard_paths
 from latentlake.cli.main import cli
 from tasks.stages.spaces import known_space
-from tests.tasks.conftest import Project, make_project
+from tests.tasks.conftest import Project, copy_of, make_project
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -36,10 +34,7 @@ def built_once(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
 
 @pytest.fixture
 def built(built_once: Path, tmp_path: Path) -> Project:
-    shutil.copytree(built_once, tmp_path / "project")
-    project = Project(tmp_path / "project")
-    write_catalog(project.lake, project.lake.snapshot())  # it has moved
-    return project
+    return copy_of(built_once, tmp_path / "project")
 
 
 def call(project: Project, *arguments: str) -> Result:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from data.catalog import write_catalog
 from data.lake import Lake
 from latentlake.names import vocabulary_name
 from latentlake.settings import Settings, load_settings
@@ -141,6 +142,13 @@ def age(path: Path) -> None:
 @pytest.fixture
 def project(tmp_path: Path, samples: Path) -> Project:
     return make_project(tmp_path / "project", samples)
+
+
+def copy_of(folder: Path, place: Path) -> Project:
+    """Copy a project that was built once, with a catalogue that knows where it is now."""
+    project = Project(shutil.copytree(folder, place))
+    write_catalog(project.lake, project.lake.snapshot())
+    return project
 
 
 def make_project(folder: Path, samples: Path) -> Project:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from data.catalog import connect, write_catalog
+from data.catalog import connect
 from data.shards import shard_paths
 from tasks.stages.indexing import INDEX_FILE
 from tasks.stages.spaces import known_space
 from tasks.stages.verifying import verify_lake
-from tests.tasks.conftest import Project, make_project
+from tests.tasks.conftest import Project, copy_of, make_project
 
 if TYPE_CHECKING:
     from data.catalog import SpaceRow
@@ -36,10 +35,7 @@ def built_once(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
 
 @pytest.fixture
 def built(built_once: Path, tmp_path: Path) -> Project:
-    shutil.copytree(built_once, tmp_path / "project")
-    project = Project(tmp_path / "project")
-    write_catalog(project.lake, project.lake.snapshot())  # it has moved
-    return project
+    return copy_of(built_once, tmp_path / "project")
 
 
 def words(project: Project) -> SpaceRow:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from data.catalog import SpaceRow, space_versions, write_catalog
+from data.catalog import SpaceRow, space_versions
 from data.lake import table_of
 from data.maintenance.exporting import space_rows
 from data.shards import register_shards, shard_name, write_shard
 from latentlake.errors import ConfigError, QueryError
 from tasks.stages.comparing import Comparison, compare_spaces
-from tests.tasks.conftest import Project, make_project
+from tests.tasks.conftest import Project, copy_of, make_project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,10 +30,7 @@ def built_once(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
 
 @pytest.fixture
 def built(built_once: Path, tmp_path: Path) -> Project:
-    shutil.copytree(built_once, tmp_path / "project")
-    project = Project(tmp_path / "project")
-    write_catalog(project.lake, project.lake.snapshot())
-    return project
+    return copy_of(built_once, tmp_path / "project")
 
 
 def held(project: Project) -> tuple[list[str], Matrix]:

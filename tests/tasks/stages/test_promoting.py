@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from data.catalog import SpaceRow, connect, space_versions, write_catalog
+from data.catalog import SpaceRow, connect, space_versions
 from data.maintenance.exporting import read_rows
 from data.maintenance.vacuuming import Retention
 from latentlake.errors import PromotionRefusedError, QueryError
@@ -16,7 +16,7 @@ from tasks.stages.promoting import promote_ready, promote_version
 from tasks.stages.runs import begin_run, finish_run
 from tasks.stages.spaces import retrain_space
 from tasks.stages.verifying import verify_lake
-from tests.tasks.conftest import Project, make_project
+from tests.tasks.conftest import Project, copy_of, make_project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,10 +39,7 @@ def built_once(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
 @pytest.fixture
 def built(built_once: Path, tmp_path: Path) -> Project:
     """A lake whose one space has vectors of 16 dimensions and all reports."""
-    shutil.copytree(built_once, tmp_path / "project")
-    project = Project(tmp_path / "project")
-    write_catalog(project.lake, project.lake.snapshot())
-    return project
+    return copy_of(built_once, tmp_path / "project")
 
 
 def configure(project: Project, dim: int, promote: str = "auto") -> None:
