@@ -6,6 +6,7 @@ times the processor time of one. So each thread multiplies alone, and pieces go 
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ class _Lent:
     lock = Lock()
     users = 0
     limit: Any = None
+    torch_threads = 0
 
 
 @cache
@@ -41,10 +43,17 @@ def _controller() -> ThreadpoolController:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Let the BLAS behind NumPy use one thread a product; nests, and threads may overlap."""
+    """Let the BLAS behind NumPy use one thread a product, and torch, where it is loaded.
+
+    Nests, and threads may overlap.
+    """
+    torch = sys.modules.get("torch")
     with _Lent.lock:
         if _Lent.users == 0:
             _Lent.limit = _controller().limit(limits=1, user_api="blas")
+            _Lent.torch_threads = torch.get_num_threads() if torch else 0
+        if torch:
+            torch.set_num_threads(1)  # of this thread and of those that are started now
         _Lent.users += 1
     try:
         yield
@@ -53,6 +62,8 @@ def alone() -> Iterator[None]:
             _Lent.users -= 1
             if _Lent.users == 0:
                 _Lent.limit.restore_original_limits()
+            if torch and _Lent.torch_threads:
+                torch.set_num_threads(_Lent.torch_threads)
 
 
 def _work_alone() -> None:
