@@ -84,7 +84,8 @@ def afterwards(
 
 def measured(search: Search, queries: Matrix, true: RowIds, rounds: int) -> dict[str, float]:
     """Return recall, and the best time a query."""
-    times = []
+    times: list[float] = []
+    found = true[:0]
     for _ in range(1 + rounds):
         began = time.process_time()
         found = search(queries)

@@ -10,6 +10,7 @@ import pytest
 from models.indexes.build import build_index
 from models.indexes.plans import Coding, IndexKind, SearchParameters, plan_for
 from models.indexes.scan import nearest_of
+from models.indexes.searcher import Searcher
 from models.indexes.work import filtered_ns, scan_ns
 from models.types import ArrayVectors, Matrix, Metric, normalised
 
@@ -48,6 +49,24 @@ def test_the_nearest_of_some_rows_are_those_of_brute_force(
     told = np.einsum("qkd,qd->qk", vectors[found.rows[:, :count]], asked)
     np.testing.assert_allclose(found.similarities[:, :count], told, atol=0.04)
     assert np.isin(found.rows[:, :count], rows).all()
+
+
+@pytest.mark.parametrize("kind", [IndexKind.HNSW, IndexKind.PQ, IndexKind.FLAT])
+def test_few_rows_are_not_looked_for(
+    vectors: Matrix, monkeypatch: pytest.MonkeyPatch, kind: IndexKind
+) -> None:
+    plan = plan_for(kind, ROWS, coding=Coding(DIM))
+    index = build_index(ArrayVectors(vectors), Metric.COSINE, plan).index
+
+    def looking(*_: object) -> None:
+        raise LookupError
+
+    monkeypatch.setattr(Searcher, "_nearest", looking)
+    few = np.arange(1, 60, 2, dtype=np.int64)
+    assert np.isin(index.search(vectors[:1], 3, few).rows, few).all()
+    if kind is not IndexKind.FLAT:
+        with pytest.raises(LookupError):
+            index.search(vectors[:1], 3, np.arange(1, ROWS, 2, dtype=np.int64))
 
 
 @pytest.mark.parametrize(
