@@ -6,11 +6,9 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from models.indexes.choosing import choose_by_trial
 from models.indexes.drift import Layout, layout_of
-from models.indexes.exact import exact_search
+from models.indexes.filtered import QUERIES, filtered_recall
 from models.indexes.plans import TUNED_K, IndexPlan, held_back, index_bytes
 from models.indexes.recall import (
     GroundTruth,
@@ -19,7 +17,6 @@ from models.indexes.recall import (
     ground_truth,
     measure_recall,
 )
-from models.indexes.results import Neighbours
 from models.indexes.rivals import rivals
 from models.indexes.streams import Progress, batch_rows, sample, silent, take
 from models.indexes.tuning import USUAL, Goal, Tuned, answer, effort_ladder, tune
@@ -29,9 +26,6 @@ if TYPE_CHECKING:
     from models.types import Metric, Vectors
 
 RECALL_K: Final = TUNED_K
-FILTERED: Final = 0.1
-"""Share of the rows, chosen by chance, among which a filtered search is measured."""
-_FILTERED_QUERIES: Final = 250
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +39,7 @@ class BuiltIndex:
         recall: recall@10 on held-back rows that neither training nor tuning has seen.
         target_recall: what tuning aimed at.
         layout: how the vectors lie in its lists; None without lists.
-        filtered: recall@10 where only `FILTERED` of the rows may be found; None if unknown.
+        filtered: recall@10 where a tenth of the rows may be found; None if unknown.
     """
 
     index: VectorIndex
@@ -118,7 +112,7 @@ def build_index(
     built = _tuned(index, vectors, truth.part(0, tuning), goal)
     held = truth.part(tuning)
     recall = _measured(built, vectors, held)
-    filtered = _filtered(built, vectors, held.part(0, _FILTERED_QUERIES), seed)
+    filtered = filtered_recall(built, vectors, held.rows[:QUERIES], RECALL_K, seed)
     progress("measure", 1.0)
     return BuiltIndex(built, recall, goal.recall, layout_of(built, truth.queries), filtered)
 
@@ -157,25 +151,3 @@ def _measured(index: VectorIndex, vectors: Vectors, truth: GroundTruth) -> Recal
         extra={"factory": index.plan.factory, "recall": recall.mean, "queries": recall.queries},
     )
     return recall
-
-
-def _filtered(
-    index: VectorIndex, vectors: Vectors, truth: GroundTruth, seed: int
-) -> RecallEstimate | None:
-    """Measure recall where a tenth of the rows may be found; None with too few to tell."""
-    allowed = np.sort(sample(vectors.rows, int(vectors.rows * FILTERED), seed + 1))
-    if allowed.size <= truth.k or truth.rows.size == 0:
-        return None
-    some = vectors.subset(allowed)
-    true = exact_search(some, truth.queries, truth.k + 1, index.metric)
-    named = Neighbours(allowed[true.rows], true.similarities).without(truth.rows)
-    # One by one: of several among few rows each may find more than it does alone.
-    parts = [
-        index.search(truth.queries[at : at + 1], truth.k + 1, allowed)
-        for at in range(truth.rows.size)
-    ]
-    rows = np.concatenate([part.rows for part in parts])
-    found = Neighbours(rows, np.concatenate([part.similarities for part in parts]))
-    inside = GroundTruth(truth.rows, truth.queries, named)
-    answers = [found.without(truth.rows)]
-    return estimate_recall(measure_recall(vectors, inside, answers, index.metric)[0], truth.k)
