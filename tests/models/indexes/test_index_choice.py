@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -290,3 +291,30 @@ def test_no_lesser_effort_than_the_tuned_one_is_enough() -> None:
     tuned = tune(index, vectors, truth, goal).parameters
     assert 0 < ladder.index(tuned) < len(ladder) - 1
     assert tuned == next(effort for effort in ladder if reaches(effort))
+
+
+def test_within_a_bound_the_cheapest_good_effort_is_found_or_what_finds_the_most() -> None:
+    matrix = on_few_axes(6000, 32, 16)
+    vectors, plan = ArrayVectors(matrix), plan_for(IndexKind.PQ, 6000, coding=Coding(32, parts=8))
+    index = VectorIndex.empty(32, Metric.COSINE, plan)
+    index.train(matrix[:4000], 0)
+    index.add(matrix)
+    truth = ground_truth(vectors, sample(6000, 300, 1), 10, Metric.COSINE)
+    efforts = [
+        SearchParameters(step.nprobe, None, factor)
+        for step in effort_ladder(index)
+        for factor in (32, 16, 12, 8, 6, 5, 4, 3, 2, 1)
+    ]
+    answers = [answer(index.with_parameters(effort), truth) for effort in efforts]
+    shares = np.array(measure_recall(vectors, truth, answers, Metric.COSINE))
+    prices = np.array([query_ns(plan, effort, 6000, 32, 10) for effort in efforts])
+    reached = shares.mean(axis=1) - shares.std(axis=1, ddof=1) / sqrt(300) >= 0.9
+    least = prices[reached].min()
+    for most in (1.2 * least, 4 * least):
+        assert tune(index, vectors, truth, Goal(0.9, most)).cost_ns == least
+    poor = tune(index, vectors, truth, Goal(0.9, 0.9 * least))
+    assert poor.cost_ns <= 0.9 * least
+    assert poor.recall >= shares.mean(axis=1)[prices <= 0.9 * least].max() - 0.02
+    # Where a query costs more whatever it finds, the cheapest is taken.
+    cheapest = tune(index, vectors, truth, Goal(0.9, 1.0)).parameters
+    assert cheapest == SearchParameters(1, None, 1)
