@@ -220,10 +220,10 @@ def _filtered(
     some = vectors.subset(allowed)
     true = exact_search(some, truth.queries, truth.k + 1, index.metric)
     named = Neighbours(allowed[true.rows], true.similarities).without(truth.rows)
-    size = index.most_alone(truth.k + 1) or truth.rows.size
+    # One by one: of several among few rows each may find more than it does alone.
     parts = [
-        index.search(truth.queries[start : start + size], truth.k + 1, allowed)
-        for start in range(0, truth.rows.size, size)
+        index.search(truth.queries[at : at + 1], truth.k + 1, allowed)
+        for at in range(truth.rows.size)
     ]
     rows = np.concatenate([part.rows for part in parts])
     found = Neighbours(rows, np.concatenate([part.similarities for part in parts]))

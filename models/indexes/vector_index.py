@@ -17,7 +17,6 @@ from models.indexes.list_search import ListSearch
 from models.indexes.probing import ProbeRule, fitted_rule
 from models.indexes.results import Neighbours, RangeMatches, faiss_radius, from_faiss
 from models.indexes.searcher import Searcher
-from models.indexes.selectors import flags_of
 from models.indexes.streams import prepared
 from models.indexes.training import learn
 
@@ -35,7 +34,8 @@ class VectorIndex:
     Searches change nothing, so threads may share one index; `train` and `add` want it alone.
     Similarities are "the larger, the nearer" for each metric (see `models.indexes.results`); those
     of quantised kinds are as precise as the codes. Where a store decides about candidates,
-    more queries than `most_alone` find what each would find alone, or nearer rows.
+    more queries than `most_alone` find what each would find alone, or nearer rows. So may several
+    queries among few allowed rows: all of these are compared where that costs less.
 
     Attributes:
         layers: the FAISS index and its parts.
@@ -190,7 +190,7 @@ class VectorIndex:
         effort = self.plan.search_parameters
         if allowed is None:
             return self._searcher.search(ready, k, effort, rule)
-        return self._searcher.search_among(ready, k, effort, flags_of(self.rows, allowed), rule)
+        return self._searcher.search_among(ready, k, effort, allowed, rule)
 
     def range_search(
         self, queries: Matrix, threshold: float, most: int | None = None
