@@ -6,11 +6,9 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from models.indexes.choosing import choose_by_trial
 from models.indexes.drift import Layout, layout_of
-from models.indexes.exact import exact_search
+from models.indexes.filtered import QUERIES, filtered_recall
 from models.indexes.plans import TUNED_K, IndexPlan, held_back, index_bytes
 from models.indexes.recall import (
     GroundTruth,
@@ -19,7 +17,6 @@ from models.indexes.recall import (
     ground_truth,
     measure_recall,
 )
-from models.indexes.results import Neighbours
 from models.indexes.rivals import rivals
 from models.indexes.streams import (
     Progress,
@@ -36,9 +33,6 @@ if TYPE_CHECKING:
     from models.types import Matrix, Metric, RowIds, Vectors
 
 RECALL_K: Final = TUNED_K
-FILTERED: Final = 0.1
-"""Share of the rows, chosen by chance, among which a filtered search is measured."""
-_FILTERED_QUERIES: Final = 250
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +46,7 @@ class BuiltIndex:
         recall: recall@10 on held-back rows that neither training nor tuning has seen.
         target_recall: what tuning aimed at.
         layout: how the vectors lie in its lists; None without lists.
-        filtered: recall@10 where only `FILTERED` of the rows may be found; None if unknown.
+        filtered: recall@10 where a tenth of the rows may be found; None if unknown.
     """
 
     index: VectorIndex
@@ -167,7 +161,8 @@ def measured(
     """Tune and measure a filled index; see `build_index` for the arguments."""
     built = _tuned(index, vectors, held.tuning, goal)
     recall = _recall(built, vectors, held.measuring)
-    filtered = _filtered(built, vectors, held.measuring.part(0, _FILTERED_QUERIES), seed)
+    some = held.measuring.rows[:QUERIES]
+    filtered = filtered_recall(built, vectors, some, RECALL_K, seed)
     unseen = np.concatenate((held.tuning.queries, held.measuring.queries))
     progress("measure", 1.0)
     return BuiltIndex(built, recall, goal.recall, layout_of(built, unseen), filtered)
@@ -208,25 +203,3 @@ def _recall(index: VectorIndex, vectors: Vectors, truth: GroundTruth) -> RecallE
         extra={"factory": index.plan.factory, "recall": recall.mean, "queries": recall.queries},
     )
     return recall
-
-
-def _filtered(
-    index: VectorIndex, vectors: Vectors, truth: GroundTruth, seed: int
-) -> RecallEstimate | None:
-    """Measure recall where a tenth of the rows may be found; None with too few to tell."""
-    allowed = np.sort(sample(vectors.rows, int(vectors.rows * FILTERED), seed + 1))
-    if allowed.size <= truth.k or truth.rows.size == 0:
-        return None
-    some = vectors.subset(allowed)
-    true = exact_search(some, truth.queries, truth.k + 1, index.metric)
-    named = Neighbours(allowed[true.rows], true.similarities).without(truth.rows)
-    # One by one: of several among few rows each may find more than it does alone.
-    parts = [
-        index.search(truth.queries[at : at + 1], truth.k + 1, allowed)
-        for at in range(truth.rows.size)
-    ]
-    rows = np.concatenate([part.rows for part in parts])
-    found = Neighbours(rows, np.concatenate([part.similarities for part in parts]))
-    inside = GroundTruth(truth.rows, truth.queries, named)
-    answers = [found.without(truth.rows)]
-    return estimate_recall(measure_recall(vectors, inside, answers, index.metric)[0], truth.k)

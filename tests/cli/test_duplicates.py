@@ -43,6 +43,18 @@ def test_a_plan_lists_what_the_report_would_be(
     assert "Nothing has been written to the lake." in text
 
 
+def test_a_plan_shows_the_first_removals_and_counts_all(
+    invoke: Invoke, world: Project, tmp_path: Path
+) -> None:
+    goes = tmp_path / "goes.json"
+    arguments = ("plan", "--space", "cnn", "--export-remove", str(goes))
+    everything = rows_of(invoke, "duplicates", *arguments)
+    assert rows_of(invoke, "duplicates", *arguments, "--limit", "2") == everything[:2]
+    assert {row["item_id"] for row in json.loads(goes.read_text())} == removed(world, "cnn")
+    text = invoke("duplicates", *arguments, "--limit", "2").stdout
+    assert f"{len(everything)} of" in text
+
+
 def test_a_threshold_and_a_budget_are_taken_for_one_space(invoke: Invoke) -> None:
     assert rows_of(invoke, "duplicates", "--space", "words", "--threshold", "0.99")
     assert len(rows_of(invoke, "duplicates", "--space", "cnn", "--budget", "1")) == 1

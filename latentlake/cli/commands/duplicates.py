@@ -111,6 +111,12 @@ duplicates.add_command(leaks, "leaks")
     metavar="N|SIZE",
     help="Choose the threshold: remove at most N items, or free at least SIZE, such as 2GB.",
 )
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1),
+    help="How many removals to show a space; files have all.  [default: all]",
+)
 @click.option("--export-keep", metavar="FILE", type=_file, help="Write the list of what stays.")
 @click.option("--export-remove", metavar="FILE", type=_file, help="Write the list of what goes.")
 @click.option("--null", is_flag=True, help="End plain paths with NUL, for 'xargs -0'.")
@@ -150,7 +156,7 @@ def plan(
     lines = [made.line() for made in plans]
     for made in plans:
         lines += _carry_out(settings, made, wishes)
-    output.write(_plan_result(plans, "\n".join(lines)))
+    output.write(_plan_result(plans, "\n".join(lines), wishes["limit"]))
 
 
 @duplicates.command(
@@ -239,11 +245,12 @@ def _carry_out(settings: Settings, plan: Plan, wishes: dict[str, Any]) -> list[s
     return lines
 
 
-def _plan_result(plans: Sequence[Plan], note: str) -> Result:
+def _plan_result(plans: Sequence[Plan], note: str, limit: int | None) -> Result:
     import pyarrow as pa
 
     hidden = ("file", "key", "position")
-    removals = pa.concat_tables([plan.removals for plan in plans], promote_options="permissive")
+    first = [plan.removals if limit is None else plan.removals.slice(0, limit) for plan in plans]
+    removals = pa.concat_tables(first, promote_options="permissive")
     table = removals.select([name for name in removals.column_names if name not in hidden])
     shown = ("uri", "twin_uri", "kind", "score", "threshold", "size_bytes", "change")
     return Result.of(table, shown=shown if len(plans) == 1 else ("space", *shown), note=note)

@@ -14,6 +14,7 @@ from models.indexes.build import build_index
 from models.indexes.errors import IndexFileError, InvalidVectorsError
 from models.indexes.exact import exact_search
 from models.indexes.faiss_library import library
+from models.indexes.filtered import filtered_recall
 from models.indexes.plans import (
     Coding,
     IndexKind,
@@ -334,3 +335,19 @@ def test_recall_among_a_tenth_of_the_rows_is_that_of_all_queries(kind: IndexKind
     assert (built.filtered.k, built.filtered.queries) == (10, 250)
     assert built.filtered.low - 0.02 <= share <= built.filtered.high + 0.02
     assert share >= 0.9
+
+
+def test_recall_among_a_tenth_is_measured_through_other_row_numbers_alike() -> None:
+    matrix = gaussian(3000, 16)
+    built = build_index(ArrayVectors(matrix), Metric.COSINE, plan_for(IndexKind.FLAT, 3000))
+    order = np.random.default_rng(4).permutation(3000)[:2500]  # what lives, in another order
+    row_of = np.full(3000, -1, np.int64)
+    row_of[order] = np.arange(2500)
+    alive = ArrayVectors(matrix[order])
+    asked = np.arange(0, 2500, 10, dtype=np.int64)
+    found = filtered_recall(built.index, alive, asked, 10, seed=0, row_of=row_of)
+    assert found is not None
+    assert (found.k, found.queries, found.mean) == (10, 250, 1.0)
+    wrong = filtered_recall(built.index, alive, asked, 10, seed=0, row_of=row_of[::-1])
+    assert wrong is not None
+    assert wrong.mean < 0.1
