@@ -6,6 +6,8 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from models.indexes.choosing import choose_by_trial
 from models.indexes.drift import Layout, layout_of
 from models.indexes.filtered import QUERIES, filtered_recall
