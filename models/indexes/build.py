@@ -6,6 +6,8 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from models.indexes.choosing import choose_by_trial
 from models.indexes.drift import Layout, layout_of
 from models.indexes.filtered import QUERIES, filtered_recall
@@ -18,12 +20,19 @@ from models.indexes.recall import (
     measure_recall,
 )
 from models.indexes.rivals import rivals
-from models.indexes.streams import Progress, batch_rows, sample, silent, take
+from models.indexes.streams import (
+    Progress,
+    batch_rows,
+    sample,
+    sample_others,
+    silent,
+    take,
+)
 from models.indexes.tuning import USUAL, Goal, Tuned, answer, effort_ladder, tune
 from models.indexes.vector_index import VectorIndex
 
 if TYPE_CHECKING:
-    from models.types import Metric, Vectors
+    from models.types import Matrix, Metric, RowIds, Vectors
 
 RECALL_K: Final = TUNED_K
 
@@ -96,28 +105,73 @@ def build_index(
     if plan is None:
         suited = rivals(vectors.rows, vectors.dim, metric)
         plan = choose_by_trial(vectors, metric, suited, goal, seed)
-    index = VectorIndex.empty(vectors.dim, metric, plan)
-    trained = plan.training_rows > 0
-    tuning, measuring = held_back(vectors.rows, trained=trained)
-    tuning = tuning if len(effort_ladder(index)) > 1 else 0
-    drawn = sample(vectors.rows, tuning + measuring + plan.training_rows, seed)
-    queries, training = drawn[: tuning + measuring], drawn[tuning + measuring :]
-    if trained:
-        progress("train", 0.0)
-        index.train(take(vectors, training), seed)
-        progress("train", 1.0)
-    _fill(index, vectors, progress)
+    index = trained_index(vectors, metric, plan, seed, progress)[0]
+    fill(index, vectors, progress)
     progress("measure", 0.0)
-    truth = ground_truth(vectors, queries, RECALL_K, metric)
-    built = _tuned(index, vectors, truth.part(0, tuning), goal)
-    held = truth.part(tuning)
-    recall = _measured(built, vectors, held)
-    filtered = filtered_recall(built, vectors, held.rows[:QUERIES], RECALL_K, seed)
+    held = hold_back(vectors, index, seed)
+    return measured(index, vectors, held, goal, seed, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Rows that an index is not trained on, with their true neighbours.
+
+    The same rows are held back from all inverted files over the same vectors.
+
+    Attributes:
+        tuning: queries that its effort is tuned on.
+        measuring: queries that its recall is measured on, which tuning does not see.
+    """
+
+    tuning: GroundTruth
+    measuring: GroundTruth
+
+
+def _held_rows(index: VectorIndex, rows: int, seed: int) -> tuple[RowIds, int]:
+    """Return the rows to hold back, and how many of them are for tuning."""
+    tuning, measuring = held_back(rows, trained=index.plan.training_rows > 0)
+    tuning = tuning if len(effort_ladder(index)) > 1 else 0
+    return sample(rows, tuning + measuring, seed), tuning
+
+
+def trained_index(
+    vectors: Vectors, metric: Metric, plan: IndexPlan, seed: int, progress: Progress
+) -> tuple[VectorIndex, Matrix]:
+    """Return an index without rows, and the vectors that it was trained on, in random order."""
+    index = VectorIndex.empty(vectors.dim, metric, plan)
+    if plan.training_rows == 0:
+        return index, np.empty((0, vectors.dim), np.float32)
+    progress("train", 0.0)
+    queries, _ = _held_rows(index, vectors.rows, seed)
+    rows = sample_others(vectors.rows, plan.training_rows, seed + 2, queries)
+    training = take(vectors, rows)
+    index.train(training, seed)
+    progress("train", 1.0)
+    return index, training
+
+
+def hold_back(vectors: Vectors, index: VectorIndex, seed: int) -> HeldBack:
+    """Find the true neighbours of the rows that are held back from an index."""
+    rows, tuning = _held_rows(index, vectors.rows, seed)
+    truth = ground_truth(vectors, rows, RECALL_K, index.metric)
+    return HeldBack(truth.part(0, tuning), truth.part(tuning))
+
+
+def measured(
+    index: VectorIndex, vectors: Vectors, held: HeldBack, goal: Goal, seed: int, progress: Progress
+) -> BuiltIndex:
+    """Tune and measure a filled index; see `build_index` for the arguments."""
+    built = _tuned(index, vectors, held.tuning, goal)
+    recall = _recall(built, vectors, held.measuring)
+    some = held.measuring.rows[:QUERIES]
+    filtered = filtered_recall(built, vectors, some, RECALL_K, seed)
+    unseen = np.concatenate((held.tuning.queries, held.measuring.queries))
     progress("measure", 1.0)
-    return BuiltIndex(built, recall, goal.recall, layout_of(built, truth.queries), filtered)
+    return BuiltIndex(built, recall, goal.recall, layout_of(built, unseen), filtered)
 
 
-def _fill(index: VectorIndex, vectors: Vectors, progress: Progress) -> None:
+def fill(index: VectorIndex, vectors: Vectors, progress: Progress) -> None:
+    """Add all vectors to a trained index."""
     for batch in vectors.batches(batch_rows(vectors.dim)):
         index.add(batch)
         progress("add", index.rows / vectors.rows)
@@ -143,7 +197,7 @@ def _missed(found: Tuned, goal: Goal) -> tuple[str, ...]:
     return (f"{found.recall:.3f} is what a query of at most {most:g} ms finds: latency_ms.",)
 
 
-def _measured(index: VectorIndex, vectors: Vectors, truth: GroundTruth) -> RecallEstimate:
+def _recall(index: VectorIndex, vectors: Vectors, truth: GroundTruth) -> RecallEstimate:
     shares = measure_recall(vectors, truth, [answer(index, truth)], index.metric)[0]
     recall = estimate_recall(shares, truth.k)
     logger.info(

@@ -25,7 +25,7 @@ from models.indexes.plans import (
 from models.indexes.recall import GroundTruth, estimate_recall, ground_truth, measure_recall
 from models.indexes.results import NO_ROW, Neighbours
 from models.indexes.rivals import choose_index
-from models.indexes.streams import sample, take
+from models.indexes.streams import sample, sample_others, take
 from models.indexes.tuning import Goal, tune
 from models.indexes.vector_index import VectorIndex
 from models.types import ArrayVectors, Matrix, Metric, RowIds
@@ -222,6 +222,14 @@ def test_taken_rows_come_in_the_order_of_the_wish(rows: int, wanted: list[int]) 
     matrix = gaussian(rows, 3)
     chosen = np.array([w % rows for w in wanted], dtype=np.int64)
     np.testing.assert_array_equal(take(Chunked(matrix), chosen), matrix[chosen])
+
+
+@given(rows=st.integers(1, 60), taken=st.integers(0, 60), size=st.integers(0, 60))
+def test_a_sample_of_the_others_is_none_of_those_taken(rows: int, taken: int, size: int) -> None:
+    held = sample(rows, min(taken, rows), 3)
+    others = sample_others(rows, size, 4, held)
+    assert others.size == min(size, rows - held.size) == np.unique(others).size
+    assert np.isin(others, np.setdiff1d(np.arange(rows), held)).all()
 
 
 def test_building_reads_the_stream_a_fixed_number_of_times() -> None:
