@@ -20,6 +20,7 @@ from latentlake.cli.options import (
     space_option,
 )
 from latentlake.cli.output import Output, Result
+from latentlake.cli.sheets import plan_strip, sheet_option, with_sheet
 from latentlake.names import RULES
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ duplicates.add_command(leaks, "leaks")
         "latentlake duplicates plan --rule components",
         "latentlake duplicates plan --budget 1000 --export-remove remove.csv",
         "latentlake duplicates plan --budget 2GB --export-remove remove.txt",
+        "latentlake duplicates plan --space cnn --threshold 0.4 --sheet more.jpg",
         "latentlake duplicates plan --link /data/kept",
     )
 )
@@ -117,6 +119,7 @@ duplicates.add_command(leaks, "leaks")
     type=click.IntRange(1),
     help="How many removals to show a space; files have all.  [default: all]",
 )
+@sheet_option
 @click.option("--export-keep", metavar="FILE", type=_file, help="Write the list of what stays.")
 @click.option("--export-remove", metavar="FILE", type=_file, help="Write the list of what goes.")
 @click.option("--null", is_flag=True, help="End plain paths with NUL, for 'xargs -0'.")
@@ -142,6 +145,7 @@ def plan(
     on with what was broken off, and replace and remove nothing.
     """
     from latentlake.cli.pinning import pinned_spaces
+    from latentlake.cli.reading import reading
     from tasks.stages.removal_budgets import Budget
     from tasks.stages.removal_plans import Wishes, plan_removals
 
@@ -156,7 +160,12 @@ def plan(
     lines = [made.line() for made in plans]
     for made in plans:
         lines += _carry_out(settings, made, wishes)
-    output.write(_plan_result(plans, "\n".join(lines), wishes["limit"]))
+    result = _plan_result(plans, "\n".join(lines), wishes["limit"])
+    if wishes["sheet"] is None:
+        output.write(result)
+        return
+    with reading(config, str(lake.pinned.number)) as seen:
+        output.write(with_sheet(seen, result, wishes["sheet"], plan_strip))
 
 
 @duplicates.command(
