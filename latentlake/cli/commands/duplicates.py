@@ -26,6 +26,8 @@ from latentlake.names import RULES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pyarrow as pa
+
     from data.catalog import SpaceRow
     from latentlake.settings import Settings
     from tasks.stages.auditing import Audit
@@ -137,7 +139,7 @@ def plan(
     """Show the report as other settings would have it.
 
     It is decided anew from the stored edges, without encoding or searching, and the lake is not
-    changed. Files for --export-keep and --export-remove hold all columns where they end with .csv,
+    changed. What the stored report has otherwise comes first. Files for --export-keep and --export-remove hold all columns where they end with .csv,
     .json, .jsonl or .parquet, else plain paths, one a line.
 
     With a budget of items the threshold is the lowest that keeps to it, with one of bytes the
@@ -258,11 +260,20 @@ def _plan_result(plans: Sequence[Plan], note: str, limit: int | None) -> Result:
     import pyarrow as pa
 
     hidden = ("file", "key", "position")
-    first = [plan.removals if limit is None else plan.removals.slice(0, limit) for plan in plans]
+    first = [_changes_first(plan.removals).slice(0, limit) for plan in plans]
     removals = pa.concat_tables(first, promote_options="permissive")
     table = removals.select([name for name in removals.column_names if name not in hidden])
     shown = ("uri", "twin_uri", "kind", "score", "threshold", "size_bytes", "change")
     return Result.of(table, shown=shown if len(plans) == 1 else ("space", *shown), note=note)
+
+
+def _changes_first(removals: pa.Table) -> pa.Table:
+    """Put what the stored report has otherwise before the rest, in order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    same = pc.equal(removals["change"], "same")
+    return pa.concat_tables([removals.filter(pc.invert(same)), removals.filter(same)])
 
 
 def _audit_result(audits: dict[str, Audit]) -> Result:
