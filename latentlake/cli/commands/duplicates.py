@@ -139,8 +139,9 @@ def plan(
     """Show the report as other settings would have it.
 
     It is decided anew from the stored edges, without encoding or searching, and the lake is not
-    changed. What the stored report has otherwise comes first. Files for --export-keep and --export-remove hold all columns where they end with .csv,
-    .json, .jsonl or .parquet, else plain paths, one a line.
+    changed. What the stored report has otherwise comes first. Files for --export-keep and
+    --export-remove hold all columns where they end with .csv, .json, .jsonl or .parquet, else plain
+    paths, one a line.
 
     With a budget of items the threshold is the lowest that keeps to it, with one of bytes the
     highest. --link and --copy lay out the kept items below DIR, a folder for each source; they go
