@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from latentlake.cli.output import Result
+from latentlake.cli.overview import index_figures
 from latentlake.cli.terminal import shown
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _SPACES: Final = pa.schema(
         ("size", pa.string()),
         ("index", pa.string()),
         ("recall", pa.float64()),
+        ("recall_filtered", pa.float64()),
         ("notes", _STRINGS),
         ("space", pa.string()),
         ("fingerprint", pa.string()),
@@ -38,6 +40,8 @@ _SPACES: Final = pa.schema(
         ("size_bytes", pa.int64()),
         ("recall_low", pa.float64()),
         ("recall_high", pa.float64()),
+        ("queries_per_second", pa.int64()),
+        ("vector_bytes", pa.float64()),
         ("results", _STRINGS),
         ("run_id", pa.string()),
         ("artefact", pa.string()),
@@ -66,7 +70,18 @@ _JSON: Final = frozenset({"options", "details"})
 def spaces_result(states: Sequence[VersionState]) -> Result:
     """Return a row a version; the table names the columns that tell them apart."""
     rows = [_row(asdict(state)) | _index_row(state.index) | _told(state) for state in states]
-    columns = ("version", "state", "encoder", "dim", "vectors", "size", "index", "recall", "notes")
+    columns = (
+        "version",
+        "state",
+        "encoder",
+        "dim",
+        "vectors",
+        "size",
+        "index",
+        "recall",
+        "recall_filtered",
+        "notes",
+    )
     table = pa.Table.from_pylist(rows, _SPACES)
     return Result.of(table, json_columns=_JSON, shown=columns)
 
@@ -98,7 +113,7 @@ def version_text(state: VersionState) -> str:
     if state.index is not None:
         one = state.index
         interval = f"recall@10 {one.recall:.3f} [{one.recall_low:.3f}, {one.recall_high:.3f}]"
-        index = f"{one.factory} over {one.rows:,}, {interval}"
+        index = f"{one.factory} over {one.rows:,}, {interval}{index_figures(one)}"
     size = f"{state.size_bytes / 1e6:,.1f} MB"
     lines = [
         f"Version {state.version}, {state.state}",
@@ -146,8 +161,7 @@ def _row(values: dict[str, Any]) -> dict[str, Any]:
 def _index_row(index: IndexState | None) -> dict[str, Any]:
     if index is None:
         return {"index": None}
-    figures = {name: getattr(index, name) for name in ("recall", "recall_low", "recall_high")}
-    return figures | {"index": index.factory}
+    return asdict(index) | {"index": index.factory}
 
 
 def _told(state: VersionState) -> dict[str, Any]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from latentlake.cli.reading import Reading
+    from tasks.stages.lineage import IndexState
 
 _SOURCES = """
 SELECT source, coalesce(modality, '') AS modality, coalesce(items, 0), coalesce(contents, 0),
@@ -185,7 +186,7 @@ def _space_text(space: SpaceState) -> str:
     index = "none yet: latentlake index"
     if space.index:
         recall = f"recall@10 {space.recall:.3f} [{space.recall_low:.3f}, {space.recall_high:.3f}]"
-        index = f"{space.index} over {space.indexed:,}, {recall}{_index_figures(space)}"
+        index = f"{space.index} over {space.indexed:,}, {recall}{index_figures(space)}"
     near = f"{space.near_duplicates:,} near, {space.exact_duplicates:,} exact"
     graph = f"{space.linked:,} linked" if space.linked else "none yet: latentlake graph"
     lines = [
@@ -209,7 +210,7 @@ def _space_text(space: SpaceState) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _index_figures(space: SpaceState) -> str:
+def index_figures(space: SpaceState | IndexState) -> str:
     """Write what an index finds under a filter, answers and takes; older ones do not know."""
     found = space.recall_filtered
     filtered = "" if found is None else f", {found:.3f} among a tenth of the rows"

@@ -10,7 +10,7 @@ import numpy as np
 
 from models.indexes.choosing import choose_by_trial
 from models.indexes.drift import Layout, layout_of
-from models.indexes.exact import exact_search
+from models.indexes.filtered import QUERIES, filtered_recall
 from models.indexes.plans import TUNED_K, IndexPlan, held_back, index_bytes
 from models.indexes.recall import (
     GroundTruth,
@@ -19,19 +19,22 @@ from models.indexes.recall import (
     ground_truth,
     measure_recall,
 )
-from models.indexes.results import Neighbours
 from models.indexes.rivals import rivals
-from models.indexes.streams import Progress, batch_rows, sample, silent, take
+from models.indexes.streams import (
+    Progress,
+    batch_rows,
+    sample,
+    sample_others,
+    silent,
+    take,
+)
 from models.indexes.tuning import USUAL, Goal, Tuned, answer, effort_ladder, tune
 from models.indexes.vector_index import VectorIndex
 
 if TYPE_CHECKING:
-    from models.types import Metric, Vectors
+    from models.types import Matrix, Metric, RowIds, Vectors
 
 RECALL_K: Final = TUNED_K
-FILTERED: Final = 0.1
-"""Share of the rows, chosen by chance, among which a filtered search is measured."""
-_FILTERED_QUERIES: Final = 250
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ class BuiltIndex:
         recall: recall@10 on held-back rows that neither training nor tuning has seen.
         target_recall: what tuning aimed at.
         layout: how the vectors lie in its lists; None without lists.
-        filtered: recall@10 where only `FILTERED` of the rows may be found; None if unknown.
+        filtered: recall@10 where a tenth of the rows may be found; None if unknown.
     """
 
     index: VectorIndex
@@ -102,28 +105,73 @@ def build_index(
     if plan is None:
         suited = rivals(vectors.rows, vectors.dim, metric)
         plan = choose_by_trial(vectors, metric, suited, goal, seed)
-    index = VectorIndex.empty(vectors.dim, metric, plan)
-    trained = plan.training_rows > 0
-    tuning, measuring = held_back(vectors.rows, trained=trained)
-    tuning = tuning if len(effort_ladder(index)) > 1 else 0
-    drawn = sample(vectors.rows, tuning + measuring + plan.training_rows, seed)
-    queries, training = drawn[: tuning + measuring], drawn[tuning + measuring :]
-    if trained:
-        progress("train", 0.0)
-        index.train(take(vectors, training), seed)
-        progress("train", 1.0)
-    _fill(index, vectors, progress)
+    index = trained_index(vectors, metric, plan, seed, progress)[0]
+    fill(index, vectors, progress)
     progress("measure", 0.0)
-    truth = ground_truth(vectors, queries, RECALL_K, metric)
-    built = _tuned(index, vectors, truth.part(0, tuning), goal)
-    held = truth.part(tuning)
-    recall = _measured(built, vectors, held)
-    filtered = _filtered(built, vectors, held.part(0, _FILTERED_QUERIES), seed)
+    held = hold_back(vectors, index, seed)
+    return measured(index, vectors, held, goal, seed, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Rows that an index is not trained on, with their true neighbours.
+
+    The same rows are held back from all inverted files over the same vectors.
+
+    Attributes:
+        tuning: queries that its effort is tuned on.
+        measuring: queries that its recall is measured on, which tuning does not see.
+    """
+
+    tuning: GroundTruth
+    measuring: GroundTruth
+
+
+def _held_rows(index: VectorIndex, rows: int, seed: int) -> tuple[RowIds, int]:
+    """Return the rows to hold back, and how many of them are for tuning."""
+    tuning, measuring = held_back(rows, trained=index.plan.training_rows > 0)
+    tuning = tuning if len(effort_ladder(index)) > 1 else 0
+    return sample(rows, tuning + measuring, seed), tuning
+
+
+def trained_index(
+    vectors: Vectors, metric: Metric, plan: IndexPlan, seed: int, progress: Progress
+) -> tuple[VectorIndex, Matrix]:
+    """Return an index without rows, and the vectors that it was trained on, in random order."""
+    index = VectorIndex.empty(vectors.dim, metric, plan)
+    if plan.training_rows == 0:
+        return index, np.empty((0, vectors.dim), np.float32)
+    progress("train", 0.0)
+    queries, _ = _held_rows(index, vectors.rows, seed)
+    rows = sample_others(vectors.rows, plan.training_rows, seed + 2, queries)
+    training = take(vectors, rows)
+    index.train(training, seed)
+    progress("train", 1.0)
+    return index, training
+
+
+def hold_back(vectors: Vectors, index: VectorIndex, seed: int) -> HeldBack:
+    """Find the true neighbours of the rows that are held back from an index."""
+    rows, tuning = _held_rows(index, vectors.rows, seed)
+    truth = ground_truth(vectors, rows, RECALL_K, index.metric)
+    return HeldBack(truth.part(0, tuning), truth.part(tuning))
+
+
+def measured(
+    index: VectorIndex, vectors: Vectors, held: HeldBack, goal: Goal, seed: int, progress: Progress
+) -> BuiltIndex:
+    """Tune and measure a filled index; see `build_index` for the arguments."""
+    built = _tuned(index, vectors, held.tuning, goal)
+    recall = _recall(built, vectors, held.measuring)
+    some = held.measuring.rows[:QUERIES]
+    filtered = filtered_recall(built, vectors, some, RECALL_K, seed)
+    unseen = np.concatenate((held.tuning.queries, held.measuring.queries))
     progress("measure", 1.0)
-    return BuiltIndex(built, recall, goal.recall, layout_of(built, truth.queries), filtered)
+    return BuiltIndex(built, recall, goal.recall, layout_of(built, unseen), filtered)
 
 
-def _fill(index: VectorIndex, vectors: Vectors, progress: Progress) -> None:
+def fill(index: VectorIndex, vectors: Vectors, progress: Progress) -> None:
+    """Add all vectors to a trained index."""
     for batch in vectors.batches(batch_rows(vectors.dim)):
         index.add(batch)
         progress("add", index.rows / vectors.rows)
@@ -149,7 +197,7 @@ def _missed(found: Tuned, goal: Goal) -> tuple[str, ...]:
     return (f"{found.recall:.3f} is what a query of at most {most:g} ms finds: latency_ms.",)
 
 
-def _measured(index: VectorIndex, vectors: Vectors, truth: GroundTruth) -> RecallEstimate:
+def _recall(index: VectorIndex, vectors: Vectors, truth: GroundTruth) -> RecallEstimate:
     shares = measure_recall(vectors, truth, [answer(index, truth)], index.metric)[0]
     recall = estimate_recall(shares, truth.k)
     logger.info(
@@ -157,25 +205,3 @@ def _measured(index: VectorIndex, vectors: Vectors, truth: GroundTruth) -> Recal
         extra={"factory": index.plan.factory, "recall": recall.mean, "queries": recall.queries},
     )
     return recall
-
-
-def _filtered(
-    index: VectorIndex, vectors: Vectors, truth: GroundTruth, seed: int
-) -> RecallEstimate | None:
-    """Measure recall where a tenth of the rows may be found; None with too few to tell."""
-    allowed = np.sort(sample(vectors.rows, int(vectors.rows * FILTERED), seed + 1))
-    if allowed.size <= truth.k or truth.rows.size == 0:
-        return None
-    some = vectors.subset(allowed)
-    true = exact_search(some, truth.queries, truth.k + 1, index.metric)
-    named = Neighbours(allowed[true.rows], true.similarities).without(truth.rows)
-    size = index.most_alone(truth.k + 1) or truth.rows.size
-    parts = [
-        index.search(truth.queries[start : start + size], truth.k + 1, allowed)
-        for start in range(0, truth.rows.size, size)
-    ]
-    rows = np.concatenate([part.rows for part in parts])
-    found = Neighbours(rows, np.concatenate([part.similarities for part in parts]))
-    inside = GroundTruth(truth.rows, truth.queries, named)
-    answers = [found.without(truth.rows)]
-    return estimate_recall(measure_recall(vectors, inside, answers, index.metric)[0], truth.k)

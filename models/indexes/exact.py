@@ -50,18 +50,33 @@ def exact_search(vectors: Vectors, queries: Matrix, k: int, metric: Metric) -> N
     if ready.shape[0] == 0:
         return best
     for start, batch in prepared_batches(vectors, metric):
-        best = best.merged(_nearest_in(batch, ready, min(k, batch.shape[0]), start, metric))
+        best = best.merged(nearest_in(batch, ready, min(k, batch.shape[0]), start, metric))
     return best
 
 
-def _nearest_in(batch: Matrix, queries: Matrix, k: int, start: int, metric: Metric) -> Neighbours:
+def nearest_in(batch: Matrix, queries: Matrix, k: int, start: int, metric: Metric) -> Neighbours:
+    """Find the k nearest vectors of a batch, exactly.
+
+    Args:
+        batch: (vectors, dim) float32, prepared.
+        queries: (queries, dim) float32, prepared.
+        k: how many, at most as many as there are vectors.
+        start: the number of the first vector.
+        metric: how nearness is measured.
+    """
     count, dim = queries.shape
     least = _MATRIX_NUMBERS // dim + 1
-    if metric is not Metric.L2 and _MOST_FILLED * count >= least > count:
+    if least > count and by_matrices(count, dim, metric):
         queries = np.concatenate((queries, np.zeros((least - count, dim), np.float32)))
     distances, rows = library().knn(queries, batch, k, faiss_metric(metric))
     distances, rows = distances[:count], rows[:count]
     return Neighbours(rows + start, from_faiss(distances, rows, metric))
+
+
+def by_matrices(queries: int, dim: int, metric: Metric) -> bool:
+    """Tell whether `nearest_in` multiplies so many queries, filled up if need be, as matrices."""
+    least = _MATRIX_NUMBERS // dim + 1
+    return queries >= least or (metric is not Metric.L2 and _MOST_FILLED * queries >= least)
 
 
 def pair_similarities(left: Matrix, right: Matrix, metric: Metric) -> npt.NDArray[np.float64]:

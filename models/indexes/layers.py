@@ -55,11 +55,26 @@ class Layers:
     @property
     def is_searched_by_lists(self) -> bool:
         """Whether `models.indexes.list_search` can serve: it needs inner products of vectors."""
+        inner_product = library().METRIC_INNER_PRODUCT
+        return (
+            self.lists is not None
+            and self.whole.metric_type == inner_product
+            and self.holds_vectors
+        )
+
+    @property
+    def holds_vectors(self) -> bool:
+        """Whether it can be asked for the vectors of its rows, as precise as the codes."""
         faiss = library()
-        if self.lists is None or self.whole.metric_type != faiss.METRIC_INNER_PRODUCT:
-            return False
-        holds = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer)
-        return self.store is not None or isinstance(self.lists, holds)
+        if self.lists is not None:
+            holds = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer)
+            return self.store is not None or isinstance(self.lists, holds)
+        return self.is_raw
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether vectors lie in float32, in the order of the rows."""
+        return isinstance(self._flat, library().IndexFlat)
 
     def longest(self, count: int) -> int:
         """Return how many vectors the longest inverted lists hold together."""
@@ -150,7 +165,7 @@ class Layers:
             (rows, dim) float32.
         """
         if self.store is not None:
-            return _unpacked(self.store, self._stored()[rows])
+            return self.held(rows)
         faiss, lists = library(), self.lists
         count, width = lists.invlists.list_size(number), lists.code_size
         held = faiss.rev_swig_ptr(lists.invlists.get_codes(number), count * width)
@@ -159,8 +174,39 @@ class Layers:
             vectors += lists.quantizer.reconstruct(number)
         return vectors[:, : self.whole.d]  # without padding
 
+    def held(self, rows: RowIds) -> Matrix:
+        """Return vectors of some rows, (rows, dim) float32, of an index without lists or a store.
+
+        Those of inverted lists without a store are found by list: see `codes`.
+        """
+        return _unpacked(self._flat, self._stored()[rows])
+
+    def nearest_held(self, queries: Matrix, k: int, rows: RowIds) -> tuple[Matrix, RowIds]:
+        """Return FAISS's distances to the k nearest of some rows, one by one; see `is_raw`.
+
+        Args:
+            queries: (queries, dim) float32, prepared.
+            k: how many.
+            rows: (any,) int64, each once.
+
+        Returns:
+            (queries, k) float32 and int64; row -1 where there are fewer.
+        """
+        faiss = library()
+        some = faiss.SearchParameters(sel=faiss.IDSelectorArray(rows))
+        distances, found = self._flat.search(queries, k, params=some)
+        return distances, found
+
+    @property
+    def _flat(self) -> Any:
+        """What holds codes in the order of the rows: a store, a flat index, or that of a graph."""
+        if self.store is not None:
+            return self.store
+        whole = self.whole
+        return library().downcast_index(whole.storage) if hasattr(whole, "storage") else whole
+
     def _stored(self) -> npt.NDArray[np.uint8]:
-        store = self.store
+        store = self._flat
         count, width = store.ntotal, store.code_size
         codes = library().rev_swig_ptr(store.codes.data(), count * width)
         found: npt.NDArray[np.uint8] = codes.reshape(count, width)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from models.indexes.exact import by_matrices
 from models.indexes.faiss_library import library
 from models.indexes.list_search import ListSearch
 from models.indexes.plans import TUNED_K, SearchParameters
 from models.indexes.results import NO_ROW, Neighbours, from_faiss, no_neighbours
-from models.indexes.selectors import selector_of
-from models.indexes.work import most_alone
+from models.indexes.scan import nearest_of
+from models.indexes.selectors import flags_of, require_rows, selector_of
+from models.indexes.work import filtered_ns, most_alone, scan_ns
 from models.types import Metric
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from models.indexes.layers import Layers
     from models.indexes.plans import IndexPlan
     from models.indexes.probing import ProbeRule
-    from models.types import Matrix
+    from models.types import Matrix, RowIds
 
 
 _GROWTH: Final = 2 / 3
@@ -80,32 +82,57 @@ class Searcher:
         ready: Matrix,
         k: int,
         tuned: SearchParameters,
-        allowed: npt.NDArray[np.bool_],
+        allowed: RowIds,
         rule: ProbeRule | None = None,
     ) -> Neighbours:
         """Find the k nearest allowed rows of each query; the fewer there are, the harder it tries.
+
+        Where they are so few that it costs less, each is compared with every query.
 
         Args:
             ready: (queries, dim) float32, prepared.
             k: how many, at least 1.
             tuned: the effort for all rows.
-            allowed: (rows,) one flag a row.
+            allowed: (any,) int64, rows that may be found.
             rule: see `search`.
+
+        Raises:
+            IndexMismatchError: a row that the index does not have.
         """
-        available = int(np.count_nonzero(allowed))
-        if ready.shape[0] == 0 or available == 0:
+        if ready.shape[0] == 0 or allowed.size == 0:
             return no_neighbours(ready.shape[0], k)
-        more = allowed.size / available
-        effort = self.effort(tuned, more if self.is_graph else more**_GROWTH, k)
-        selector = selector_of(allowed)
+        rows = int(self._layers.whole.ntotal)
+        require_rows(rows, allowed)
+        effort = self._effort_among(tuned, rows / allowed.size, k)
+        if rule is None and self._is_cheaper_to_scan(ready.shape[0], k, effort, allowed.size):
+            return nearest_of(self._layers, ready, k, allowed, self._metric)
+        flags = flags_of(rows, allowed)
+        available, selector = int(np.count_nonzero(flags)), selector_of(flags)
+        effort = self._effort_among(tuned, rows / available, k)
         found = (
-            self._list_by_list(ready, k, effort, allowed, rule)
+            self._list_by_list(ready, k, effort, flags, rule)
             if rule or self._meets_lists_often(ready, k, effort)
             else self._nearest(ready, k, self.parameters(effort, selector))
         )
         return self._with_more_effort(
             found, ready, effort, last=min(k, available) - 1, selector=selector
         )
+
+    def _effort_among(self, tuned: SearchParameters, more: float, k: int) -> SearchParameters:
+        """Return the effort where there are so many times more rows than may be found."""
+        return self.effort(tuned, more if self.is_graph else more**_GROWTH, k)
+
+    def _is_cheaper_to_scan(
+        self, queries: int, k: int, effort: SearchParameters, allowed: int
+    ) -> bool:
+        """Tell whether comparing queries with all allowed rows costs less than an effort."""
+        layers, plan = self._layers, self._plan
+        if not layers.holds_vectors:
+            return False
+        rows, dim = int(layers.whole.ntotal), int(layers.whole.d)
+        matrices = by_matrices(queries, dim, self._metric)
+        scan = scan_ns(plan, rows, dim, allowed, queries, by_matrices=matrices)
+        return scan < queries * filtered_ns(plan, effort, rows, dim, k, allowed)
 
     def effort(
         self, tuned: SearchParameters, widen: float = 1.0, k: int = TUNED_K

@@ -15,14 +15,23 @@ if TYPE_CHECKING:
     from models.types import RowIds
 
 
+def require_rows(rows: int, allowed: RowIds) -> None:
+    """Check that an index of so many rows has the allowed ones.
+
+    Raises:
+        IndexMismatchError: a row that it does not have.
+    """
+    if allowed.size and (allowed.min() < 0 or allowed.max() >= rows):
+        raise IndexMismatchError("the largest allowed row", int(allowed.max()), rows - 1)
+
+
 def flags_of(rows: int, allowed: RowIds) -> npt.NDArray[np.bool_]:
     """Return one flag a row: (rows,) bool.
 
     Raises:
         IndexMismatchError: a row that the index does not have.
     """
-    if allowed.size and (allowed.min() < 0 or allowed.max() >= rows):
-        raise IndexMismatchError("the largest allowed row", int(allowed.max()), rows - 1)
+    require_rows(rows, allowed)
     flags = np.zeros(rows, dtype=np.bool_)
     flags[allowed] = True
     return flags

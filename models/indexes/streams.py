@@ -134,6 +134,14 @@ def sample(rows: int, size: int, seed: int) -> RowIds:
     return generator.choice(rows, size=min(size, rows), replace=False).astype(np.int64)
 
 
+def sample_others(rows: int, size: int, seed: int, taken: RowIds) -> RowIds:
+    """Draw distinct rows at random that are none of `taken`, distinct ones: (any,) int64."""
+    drawn = sample(rows - taken.size, size, seed)
+    before = np.sort(taken) - np.arange(taken.size)
+    others: RowIds = drawn + np.searchsorted(before, drawn, side="right")
+    return others
+
+
 def selected(vectors: Vectors, rows: RowIds, size: int) -> Iterator[tuple[RowIds, Matrix]]:
     """Stream some rows in one pass over what holds them, in blocks.
 

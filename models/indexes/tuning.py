@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf, sqrt
@@ -15,7 +16,7 @@ from models.indexes.results import Neighbours
 from models.indexes.work import query_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
     from models.indexes.recall import Shares
     from models.indexes.vector_index import VectorIndex
@@ -94,10 +95,10 @@ def tune(
 ) -> Tuned:
     """Return the cheapest effort whose mean recall over the queries reaches the target.
 
-    Efforts grow step by step, from the first whose lists hold as much as is wanted, until one is
-    good enough by row numbers alone; then one more pass over the vectors forgives ties, which can
-    only let an earlier step win. So the cost is a small multiple of the last search, and nothing is
-    kept but its answers.
+    Efforts grow from the first whose lists hold as much as is wanted, until one is good enough by
+    row numbers alone; then one more pass over the vectors forgives ties, which can only let an
+    earlier step win. So the cost is a small multiple of the last search, and nothing is kept but
+    its answers.
 
     Args:
         index: trained and filled.
@@ -113,15 +114,11 @@ def tune(
     ladder = effort_ladder(index)
     if len(ladder) == 1 or truth.rows.size == 0 or truth.k == 0:
         return Tuned(ladder[-1], 1.0, price(ladder[-1]))
-    tried: list[tuple[SearchParameters, float]] = []
-    answers: list[Neighbours] = []
-    for effort, cost, found in _walk(index, truth, goal, price):
-        tried.append((effort, cost))
-        answers.append(found)
-    shares = measure_recall(vectors, truth, answers, index.metric)
+    tried = _walk(index, truth, goal, price)
+    shares = measure_recall(vectors, truth, [found for _, found in tried], index.metric)
     results = [
-        Tuned(effort, float(share.mean()), cost, _doubt(share))
-        for (effort, cost), share in zip(tried, shares, strict=True)
+        Tuned(effort, float(share.mean()), price(effort), _doubt(share))
+        for (effort, _), share in zip(tried, shares, strict=True)
     ]
     good = [one for one in results if one.reaches(goal.recall)]
     if good:
@@ -131,48 +128,69 @@ def tune(
 
 def _walk(
     index: VectorIndex, truth: GroundTruth, goal: Goal, price: Price
-) -> Iterator[tuple[SearchParameters, float, Neighbours]]:
+) -> list[tuple[SearchParameters, Neighbours]]:
     """Try efforts: more lists until they hold the neighbours, then fewer candidates.
 
     With fewer candidates as many or more lists are needed, so each step goes one way, and it ends
     where more lists cost more than the best that has been found.
     """
-    ladder = effort_ladder(index)
+    tried: list[tuple[SearchParameters, Neighbours]] = []
+
+    def is_enough(efforts: Sequence[SearchParameters], at: int) -> bool:
+        found = answer(index.with_parameters(efforts[at]), truth)
+        tried.append((efforts[at], found))
+        shares = _recalls_by_row(found, truth)
+        return bool(shares.mean() - _doubt(shares) >= goal.recall)
+
+    ladder, step = effort_ladder(index), 0
+    needed = _step_needed(index, truth, goal.recall)
     best = inf if goal.most_ns is None else goal.most_ns
-    step, is_first = _first_step(index, truth, goal, [price(effort) for effort in ladder]), True
-    for factor in _FACTORS if index.has_store else (None,):
-        while step < len(ladder):
-            effort = replace(ladder[step], k_factor=factor)
-            cost = price(effort)
-            if cost > best and not is_first:
-                break
-            is_first = False
-            found = answer(index.with_parameters(effort), truth)
-            yield effort, cost, found
-            shares = _recalls_by_row(found, truth)
-            if shares.mean() - _doubt(shares) >= goal.recall:
-                best = min(best, cost)
-                break
-            step += 1
+    factors = _FACTORS if index.has_store else (None,)
+    for factor in factors:
+        efforts = [replace(effort, k_factor=factor) for effort in ladder]
+        last = bisect_right(efforts, best, key=price) - 1
+        step = max(step, min(needed, last))
+        good = _first_good(partial(is_enough, efforts), step, last, climbs=best == inf)
+        step = max(step, last + 1) if good is None else good
+        best = best if good is None else price(efforts[good])
+    if not tried:  # nothing is cheap enough
+        is_enough([replace(ladder[0], k_factor=factors[-1])], 0)
+    return tried
 
 
-def _first_step(index: VectorIndex, truth: GroundTruth, goal: Goal, costs: list[float]) -> int:
+def _first_good(is_good: Callable[[int], bool], low: int, high: int, *, climbs: bool) -> int | None:
+    """Return the first good step of low, ..., high, taking it that those after a good one are good.
+
+    Climbing ends soon where the first is nearly good, and does not look at the high ones, which may
+    cost any multiple. Where they may not, the last one tells at once whether any is good.
+    """
+    if climbs:
+        return next(filter(is_good, range(low, high + 1)), None)
+    if low > high or is_good(low):
+        return low if low <= high else None
+    if low == high or not is_good(high):
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_good(middle) else (middle, high)
+    return high
+
+
+def _step_needed(index: VectorIndex, truth: GroundTruth, recall: float) -> int:
     """Return the first effort whose lists hold enough of the neighbours: no search can find more.
 
-    It is one that may be afforded, and one of those that are looked at: finding thousands of lists
-    takes longer than searching some.
+    It is one of those that are looked at: finding thousands of lists takes longer than searching
+    some.
     """
-    ladder = effort_ladder(index)
     if index.lists is None:
         return 0
     looked_at = min(index.lists, _RANKED)
     ranks = index.ranks(truth.queries, truth.neighbours.rows, looked_at)
-    probed = [effort.nprobe or 0 for effort in ladder]
-    most = inf if goal.most_ns is None else goal.most_ns
-    for step, (nprobe, cost) in enumerate(zip(probed[:-1], costs[1:], strict=True)):
-        if nprobe >= looked_at or cost > most or (ranks < nprobe).mean() >= goal.recall:
+    probed = [effort.nprobe or 0 for effort in effort_ladder(index)]
+    for step, nprobe in enumerate(probed[:-1]):
+        if nprobe >= looked_at or (ranks < nprobe).mean() >= recall:
             return step
-    return len(ladder) - 1
+    return len(probed) - 1
 
 
 def answer(index: VectorIndex, truth: GroundTruth) -> Neighbours:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,12 +14,11 @@ from models.indexes.files import IndexHeader, read_index, write_index
 from models.indexes.layers import Layers
 from models.indexes.list_pairs import ListMatches, pairs_in_lists
 from models.indexes.list_search import ListSearch
-from models.indexes.principal import fix_axes, principal_axes
 from models.indexes.probing import ProbeRule, fitted_rule
 from models.indexes.results import Neighbours, RangeMatches, faiss_radius, from_faiss
 from models.indexes.searcher import Searcher
-from models.indexes.selectors import flags_of
 from models.indexes.streams import prepared
+from models.indexes.training import learn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +27,6 @@ if TYPE_CHECKING:
     from models.indexes.plans import IndexPlan, SearchParameters
     from models.types import Matrix, Metric, RowIds
 
-_ITERATIONS: Final = 5
-"""Of k-means for lists: FAISS's 10 take twice the time and find no more."""
-_CODEBOOK_ITERATIONS: Final = 8
-_CODEBOOK_POINTS: Final = 64
-"""Of k-means for the 16 centroids of two dimensions each; FAISS's 25 and 256 find no more."""
-
 
 class VectorIndex:
     """A searchable set of vectors whose rows are numbered 0, 1, ... in the order they were added.
@@ -41,7 +34,8 @@ class VectorIndex:
     Searches change nothing, so threads may share one index; `train` and `add` want it alone.
     Similarities are "the larger, the nearer" for each metric (see `models.indexes.results`); those
     of quantised kinds are as precise as the codes. Where a store decides about candidates,
-    more queries than `most_alone` find what each would find alone, or nearer rows.
+    more queries than `most_alone` find what each would find alone, or nearer rows. So may several
+    queries among few allowed rows: all of these are compared where that costs less.
 
     Attributes:
         layers: the FAISS index and its parts.
@@ -153,17 +147,7 @@ class VectorIndex:
         Raises:
             IndexMismatchError, InvalidVectorsError: see `prepared`.
         """
-        ready, lists = prepared(sample, self.dim, self.metric), self.layers.lists
-        if lists is not None:
-            lists.cp.seed, lists.cp.niter = seed, _ITERATIONS
-            if hasattr(lists, "pq"):
-                lists.pq.cp.niter = _CODEBOOK_ITERATIONS
-                lists.pq.cp.max_points_per_centroid = _CODEBOOK_POINTS
-            # The plan bounds the lists; below one list's worth FAISS would print a warning.
-            lists.cp.min_points_per_centroid = 1
-        if self.layers.is_projected:
-            fix_axes(self.layers.transform, principal_axes(ready)[1] if axes is None else axes)
-        self._index.train(ready)
+        learn(self.layers, prepared(sample, self.dim, self.metric), seed, axes)
 
     def add(self, vectors: Matrix) -> None:
         """Append (rows, dim) float32 vectors; they take the next row numbers.
@@ -206,7 +190,7 @@ class VectorIndex:
         effort = self.plan.search_parameters
         if allowed is None:
             return self._searcher.search(ready, k, effort, rule)
-        return self._searcher.search_among(ready, k, effort, flags_of(self.rows, allowed), rule)
+        return self._searcher.search_among(ready, k, effort, allowed, rule)
 
     def range_search(
         self, queries: Matrix, threshold: float, most: int | None = None

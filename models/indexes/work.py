@@ -47,11 +47,22 @@ _PRICES: Final = {
 _PART: Final = (30.0, 0.012)
 """A part of PQ: its table for a query, and a row's code in it."""
 _DECIDED: Final = (30.0, 0.25)
-"""A candidate that the store decides about, and a dimension of it: it lies anywhere in memory."""
+"""A vector that lies anywhere in memory, such as a candidate that a store decides about, and a
+dimension of it."""
 _UNPACKED: Final = (20_000.0, 2.5)
 """A list that is unpacked for many queries, and a number in it."""
 _COMPARED: Final = (8.0, 0.03)
 """A row of such a list with one of the queries, and a dimension of it."""
+
+_TESTED: Final = 1.5
+"""A row that is looked up among the allowed ones."""
+_PAIR: Final = 0.17
+"""A dimension of a vector that is compared by itself, where others by matrices."""
+_FETCHED: Final = (0.5, 1.6)
+"""A number of a vector that lies anywhere in memory: in float32, and in fewer bits."""
+_RAW_CODES: Final = ("Flat", "HNSW32")
+_WALKED: Final = 7_000.0
+"""A list in which allowed rows are looked for."""
 
 
 def query_ns(plan: IndexPlan, effort: SearchParameters, rows: int, dim: int, k: int) -> float:
@@ -78,6 +89,50 @@ def query_ns(plan: IndexPlan, effort: SearchParameters, rows: int, dim: int, k: 
     if effort.k_factor is not None:
         cost += kept * (_DECIDED[0] + _DECIDED[1] * dim)
     return cost
+
+
+def filtered_ns(
+    plan: IndexPlan, effort: SearchParameters, rows: int, dim: int, k: int, allowed: int
+) -> float:
+    """Return what a query costs that passes over the rows it may not find.
+
+    Arguments are those of `query_ns`, and how many rows may be found. PQ's fast scan reads rows by
+    the dozen, so it passes over none.
+    """
+    kind = plan.kind
+    if kind is IndexKind.FLAT:
+        return _START + rows * _TESTED + allowed * (_DECIDED[0] + _DECIDED[1] * dim)
+    cost = query_ns(plan, effort, rows, dim, k)
+    if kind is None or not plan.is_inverted:
+        return cost
+    price, lists = _PRICES[kind], max(1, plan.lists)
+    scanned = rows * min(lists, effort.nprobe or lists) / lists
+    read = price.row + price.dimension * plan.scanned_dim(dim)
+    return cost + scanned * (_TESTED - (1 - allowed / rows) * read * (not plan.parts))
+
+
+def scan_ns(
+    plan: IndexPlan, rows: int, dim: int, allowed: int, queries: int, *, by_matrices: bool
+) -> float:
+    """Return what it costs to compare some queries with all rows that may be found.
+
+    Args:
+        plan: the index.
+        rows: how many vectors it holds.
+        dim: their length.
+        allowed: how many of them may be found.
+        queries: how many come together.
+        by_matrices: whether so many are multiplied as matrices.
+    """
+    raw = plan.codec in _RAW_CODES
+    in_order = not plan.is_inverted or (plan.kind is not None and plan.kind.has_store)
+    if raw and in_order and not by_matrices:
+        return queries * (_START + allowed * (_DECIDED[0] + _DECIDED[1] * dim))
+    cost = allowed * dim * _FETCHED[not raw]
+    if not in_order:
+        cost += rows * _TESTED + plan.lists * _WALKED + min(plan.lists, allowed) * _UNPACKED[0]
+    each = _COMPARED[0] + dim * (_COMPARED[1] if by_matrices else _PAIR)
+    return cost + queries * (_START + allowed * each)
 
 
 def most_alone(

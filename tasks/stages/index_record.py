@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from models.indexes.build import FILTERED
+from models.indexes.filtered import SHARE
 from models.indexes.plans import TUNED_K
 from models.indexes.recall import RecallEstimate
 from models.indexes.work import query_ns
@@ -32,7 +32,7 @@ def details_of(built: BuiltIndex) -> Details:
         "recall": built.recall.mean,
         "recall_low": built.recall.low,
         "recall_high": built.recall.high,
-        "filtered": asdict(built.filtered) | {"share": FILTERED} if built.filtered else None,
+        "filtered": asdict(built.filtered) | {"share": SHARE} if built.filtered else None,
         "queries_per_second": round(1e9 / cost_ns),
         "vector_bytes": round(built.index_bytes / max(1, index.rows), 1),
     }

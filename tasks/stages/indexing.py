@@ -18,10 +18,11 @@ from data.allocators import release_unused
 from latentlake.errors import LakeError, SpaceMismatchError
 from models.indexes.build import RECALL_K, BuiltIndex
 from models.indexes.errors import IndexFileError
+from models.indexes.filtered import QUERIES, filtered_recall
 from models.indexes.growth import MOST_UNMEASURED, Growth, reason_to_retrain, remeasure
 from models.indexes.reaching import build_reaching
 from models.indexes.row_view import RowView
-from models.indexes.streams import batch_rows
+from models.indexes.streams import batch_rows, sample
 from models.indexes.vector_index import VectorIndex
 from models.types import Metric
 from tasks.stages.budget import budget_of
@@ -163,9 +164,11 @@ def _remeasured(
     """Measure recall again if it is time; or say why the index has to be trained."""
     if version.changes_since <= MOST_UNMEASURED * version.measured_rows:
         return version
-    view = RowView(version.built.index, vectors.rows_of(version.contents))
-    recall = remeasure(view, vectors, metric, RECALL_K, seed)
-    built = replace(version.built, recall=recall)
+    index, row_of = version.built.index, vectors.rows_of(version.contents)
+    recall = remeasure(RowView(index, row_of), vectors, metric, RECALL_K, seed)
+    asked = sample(vectors.rows, QUERIES, seed)
+    filtered = filtered_recall(index, vectors, asked, RECALL_K, seed, row_of)
+    built = replace(version.built, recall=recall, filtered=filtered)
     wanted = min(built.target_recall, version.trained_recall)
     if recall.high < wanted:
         return f"trained: recall had fallen to {recall.mean:.3f}, below {wanted:.3g}"

@@ -31,13 +31,27 @@ _HASHES: Final = ("weights_sha256", "code_sha256")
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """A version's search index: FAISS factory, rows, and measured recall with its interval."""
+    """A version's search index.
+
+    Attributes:
+        factory: FAISS's.
+        rows: that it was built over.
+        recall: recall@10, measured.
+        recall_low: lower end of its 95 % interval.
+        recall_high: upper end.
+        recall_filtered: where a tenth of the rows may be found; None where nobody has measured it.
+        queries_per_second: of one core, counted; None in indexes that are older than the count.
+        vector_bytes: that a vector takes in memory; None likewise.
+    """
 
     factory: str
     rows: int
     recall: float
     recall_low: float
     recall_high: float
+    recall_filtered: float | None = None
+    queries_per_second: int | None = None
+    vector_bytes: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +181,9 @@ def _index(lake: Lake, snapshot: Snapshot, space: SpaceRow) -> IndexState | None
         return None
     details = json.loads(build["details"])
     recall = (details["recall"], details["recall_low"], details["recall_high"])
-    return IndexState(details["factory"], build["rows"], *recall)
+    filtered = (details.get("filtered") or {}).get("mean")
+    figures = (details.get("queries_per_second"), details.get("vector_bytes"))
+    return IndexState(details["factory"], build["rows"], *recall, filtered, *figures)
 
 
 def _differs(settings: Settings, space: SpaceRow) -> Iterator[str]:

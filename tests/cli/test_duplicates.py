@@ -6,8 +6,12 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from latentlake.cli.commands.duplicates import _plan_result
+from tasks.stages.removal_plans import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +45,26 @@ def test_a_plan_lists_what_the_report_would_be(
     text = invoke("duplicates", *arguments, "--space", "words").stdout
     assert "words at 0.98: 1 of 81 items would go" in text
     assert "Nothing has been written to the lake." in text
+
+
+def test_a_plan_shows_the_first_removals_and_counts_all(
+    invoke: Invoke, world: Project, tmp_path: Path
+) -> None:
+    goes = tmp_path / "goes.json"
+    arguments = ("plan", "--space", "cnn", "--export-remove", str(goes))
+    everything = rows_of(invoke, "duplicates", *arguments)
+    assert rows_of(invoke, "duplicates", *arguments, "--limit", "2") == everything[:2]
+    assert {row["item_id"] for row in json.loads(goes.read_text())} == removed(world, "cnn")
+    text = invoke("duplicates", *arguments, "--limit", "2").stdout
+    assert f"{len(everything)} of" in text
+
+
+def test_what_a_plan_changes_comes_first() -> None:
+    changes = ["same", "twin", "same", "new"]
+    removals = pa.table({"uri": list("abcd"), "change": changes})
+    made = Plan("cnn", 0.5, removals, removals.slice(0, 0), returned=0, freed_bytes=0)
+    assert _plan_result([made], "", None).reader.read_all()["uri"].to_pylist() == list("bdac")
+    assert _plan_result([made], "", 3).reader.read_all()["uri"].to_pylist() == list("bda")
 
 
 def test_a_threshold_and_a_budget_are_taken_for_one_space(invoke: Invoke) -> None:

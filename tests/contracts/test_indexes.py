@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models.indexes.build import BuiltIndex, build_index
 from models.indexes.errors import (
@@ -192,12 +194,39 @@ def test_range_search_finds_what_reaches_the_threshold(case: Case) -> None:
     assert share == 1.0 if case.kind is IndexKind.FLAT else share >= 0.6
 
 
+@given(data=st.data())
+@settings(max_examples=12)
+def test_of_however_many_allowed_rows_the_nearest_are_found(
+    case: Case, data: st.DataObject
+) -> None:
+    count = data.draw(st.one_of(st.integers(1, 60), st.integers(1, ROWS)), "allowed rows")
+    at_once = data.draw(st.sampled_from([1, 7, 60]), "queries at once")
+    allowed = np.random.default_rng(count).permutation(ROWS)[:count].astype(np.int64)
+    found = [
+        case.index.search(case.queries[start : start + at_once], K, np.tile(allowed, 2))
+        for start in range(0, 60, at_once)
+    ]
+    rows = np.concatenate([one.rows for one in found])
+    similarities = np.concatenate([one.similarities for one in found])
+    k = min(K, count)
+    assert (rows[:, k:] == -1).all()
+    assert np.isneginf(similarities[:, k:]).all()
+    assert np.isin(rows[:, :k], allowed).all()
+    assert (np.diff(np.sort(rows[:, :k], axis=1), axis=1) > 0).all()  # each once
+    within = np.full_like(case.similarities, -np.inf)
+    within[:, allowed] = case.similarities[:, allowed]
+    is_scanned = case.kind is IndexKind.FLAT or (case.kind is IndexKind.HNSW and count <= 60)
+    assert share_found(rows[:, :k], within) >= (1.0 if is_scanned else 0.88)
+    true = np.take_along_axis(case.similarities, rows[:, :k], axis=1)
+    assert case.is_close(similarities[:, :k], true)
+
+
 @pytest.mark.parametrize("allowed", [None, np.arange(0, ROWS, 2, dtype=np.int64)])
 def test_many_queries_at_once_get_what_each_gets_alone(case: Case, allowed: RowIds | None) -> None:
     at_once = case.index.search(case.vectors, K, allowed)
     alone = [case.index.search(case.vectors[at : at + 1], K, allowed) for at in range(ROWS)]
     similarities = np.concatenate([one.similarities for one in alone])
-    if case.kind.has_store:  # no short codes come between: as near, or nearer
+    if case.kind.has_store or allowed is not None:  # with all of the codes: as near, or nearer
         assert (at_once.similarities >= similarities - 1e-4).all()
         return
     np.testing.assert_allclose(at_once.similarities, similarities, rtol=1e-5, atol=1e-5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,7 @@ from latentlake.cli.options import (
     output_options,
     space_option,
 )
+from latentlake.cli.sheets import anomaly_strip, duplicate_strip, sheet_option, with_sheet
 from latentlake.errors import QueryError
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ ORDER BY a.space, a.rank"""
     epilog=examples(
         "latentlake duplicates",
         "latentlake duplicates --space cnn --kind perceptual",
+        "latentlake duplicates --space cnn --sheet duplicates.jpg",
         "latentlake duplicates --kind exact --format csv --output copies.csv",
         "latentlake duplicates --format json | jq -r '.[].removed'",
     )
@@ -84,28 +86,32 @@ ORDER BY a.space, a.rank"""
 @space_option
 @click.option("--kind", type=click.Choice(KINDS), help="Only duplicates of this kind.")
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="How many.  [default: all]")
+@sheet_option
 @as_of_option
 @config_option
 @output_options
 def duplicates(
     space: str | None,
-    kind: str | None,
-    limit: int | None,
     as_of: str | None,
     config: Path | None,
     output: Output,
+    sheet: Path | None,
+    **wanted: Any,
 ) -> None:
     """List items that repeat another one, and which.
 
     Each row is an item that could be removed, the twin that would be kept, the score of the two,
-    and the rule and threshold that decided. Nothing is ever deleted from your sources.
+    and the rule and threshold that decided. Nothing is ever deleted from your sources. --sheet
+    draws what goes beside what stays.
     """
     from latentlake.cli.reading import reading
 
     with reading(config, as_of) as lake:
         name = lake.require_space(space)
         shown = ("removed", "kept", "kind", "score", "threshold", "rule")
-        output.write(lake.query(DUPLICATES, [name, kind, limit], shown=_with_space(name, shown)))
+        parameters = [name, wanted["kind"], wanted["limit"]]
+        found = lake.query(DUPLICATES, parameters, shown=_with_space(name, shown))
+        output.write(with_sheet(lake, found, sheet, duplicate_strip))
 
 
 @click.command(
@@ -161,11 +167,17 @@ def clusters(
 @click.option(
     "-n", "count", default=20, show_default=True, type=click.IntRange(1), help="How many a space."
 )
+@sheet_option
 @as_of_option
 @config_option
 @output_options
 def anomalies(
-    space: str | None, count: int, as_of: str | None, config: Path | None, output: Output
+    space: str | None,
+    count: int,
+    sheet: Path | None,
+    as_of: str | None,
+    config: Path | None,
+    output: Output,
 ) -> None:
     """List the items that are least like the others.
 
@@ -179,7 +191,8 @@ def anomalies(
         name = lake.require_space(space)
         shown = ("rank", "uri", "percentile", "knn_percentile", "mahalanobis_percentile")
         columns = (*_with_space(name, shown), "normal_neighbours")
-        output.write(lake.query(ANOMALIES, [name, count], shown=columns))
+        found = lake.query(ANOMALIES, [name, count], shown=columns)
+        output.write(with_sheet(lake, found, sheet, anomaly_strip))
 
 
 def _with_space(name: str | None, shown: tuple[str, ...]) -> tuple[str, ...]:

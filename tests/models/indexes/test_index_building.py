@@ -14,6 +14,7 @@ from models.indexes.build import build_index
 from models.indexes.errors import IndexFileError, InvalidVectorsError
 from models.indexes.exact import exact_search
 from models.indexes.faiss_library import library
+from models.indexes.filtered import filtered_recall
 from models.indexes.plans import (
     Coding,
     IndexKind,
@@ -24,7 +25,7 @@ from models.indexes.plans import (
 from models.indexes.recall import GroundTruth, estimate_recall, ground_truth, measure_recall
 from models.indexes.results import NO_ROW, Neighbours
 from models.indexes.rivals import choose_index
-from models.indexes.streams import sample, take
+from models.indexes.streams import sample, sample_others, take
 from models.indexes.tuning import Goal, tune
 from models.indexes.vector_index import VectorIndex
 from models.types import ArrayVectors, Matrix, Metric, RowIds
@@ -223,6 +224,14 @@ def test_taken_rows_come_in_the_order_of_the_wish(rows: int, wanted: list[int]) 
     np.testing.assert_array_equal(take(Chunked(matrix), chosen), matrix[chosen])
 
 
+@given(rows=st.integers(1, 60), taken=st.integers(0, 60), size=st.integers(0, 60))
+def test_a_sample_of_the_others_is_none_of_those_taken(rows: int, taken: int, size: int) -> None:
+    held = sample(rows, min(taken, rows), 3)
+    others = sample_others(rows, size, 4, held)
+    assert others.size == min(size, rows - held.size) == np.unique(others).size
+    assert np.isin(others, np.setdiff1d(np.arange(rows), held)).all()
+
+
 def test_building_reads_the_stream_a_fixed_number_of_times() -> None:
     vectors = Chunked(gaussian(2000, 8))
     build_index(vectors, Metric.L2, plan_for(IndexKind.IVF_FLAT, 2000))
@@ -318,7 +327,7 @@ def test_recall_among_a_tenth_of_the_rows_is_that_of_all_queries(kind: IndexKind
     similarities = unit @ unit[allowed].T
     similarities[allowed, np.arange(400)] = -np.inf
     true = allowed[np.argsort(-similarities, axis=1)[:, :10]]
-    parts = [built.index.search(matrix[at : at + 40], 11, allowed) for at in range(0, 4000, 40)]
+    parts = [built.index.search(matrix[at : at + 1], 11, allowed) for at in range(4000)]
     rows = np.concatenate([part.rows for part in parts])
     others = Neighbours(rows, np.zeros(rows.shape, np.float32)).without(np.arange(4000)).rows
     share = (others[:, :, None] == true[:, None, :]).any(axis=1).mean()
@@ -326,3 +335,19 @@ def test_recall_among_a_tenth_of_the_rows_is_that_of_all_queries(kind: IndexKind
     assert (built.filtered.k, built.filtered.queries) == (10, 250)
     assert built.filtered.low - 0.02 <= share <= built.filtered.high + 0.02
     assert share >= 0.9
+
+
+def test_recall_among_a_tenth_is_measured_through_other_row_numbers_alike() -> None:
+    matrix = gaussian(3000, 16)
+    built = build_index(ArrayVectors(matrix), Metric.COSINE, plan_for(IndexKind.FLAT, 3000))
+    order = np.random.default_rng(4).permutation(3000)[:2500]  # what lives, in another order
+    row_of = np.full(3000, -1, np.int64)
+    row_of[order] = np.arange(2500)
+    alive = ArrayVectors(matrix[order])
+    asked = np.arange(0, 2500, 10, dtype=np.int64)
+    found = filtered_recall(built.index, alive, asked, 10, seed=0, row_of=row_of)
+    assert found is not None
+    assert (found.k, found.queries, found.mean) == (10, 250, 1.0)
+    wrong = filtered_recall(built.index, alive, asked, 10, seed=0, row_of=row_of[::-1])
+    assert wrong is not None
+    assert wrong.mean < 0.1

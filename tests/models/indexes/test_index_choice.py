@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from models.indexes.build import build_index
+from models.indexes.build import build_index, hold_back, trained_index
 from models.indexes.choosing import choose_by_trial
 from models.indexes.errors import IndexKindError, IndexTooLargeError
-from models.indexes.plans import Coding, IndexKind, SearchParameters, index_bytes, plan_for
+from models.indexes.plans import (
+    MOST_FACTOR,
+    Coding,
+    IndexKind,
+    IndexPlan,
+    SearchParameters,
+    index_bytes,
+    plan_for,
+)
 from models.indexes.principal import kept_axes, principal_axes
-from models.indexes.reaching import build_or_plain
-from models.indexes.recall import ground_truth, measure_recall
+from models.indexes.reaching import ROWS_A_QUERY, build_or_plain
+from models.indexes.recall import estimate_recall, ground_truth, measure_recall
+from models.indexes.rehearsal import rehearse
 from models.indexes.rivals import rivals, suited
-from models.indexes.streams import sample
+from models.indexes.streams import sample, silent
 from models.indexes.tuning import Goal, answer, effort_ladder, tune
 from models.indexes.vector_index import VectorIndex
 from models.indexes.work import query_ns
@@ -123,24 +133,102 @@ def test_the_size_of_coded_indexes_is_told_before_they_are_built(
     assert index_bytes(plan, 6000, 96) == pytest.approx(size_bytes, rel=0.03)
 
 
-def test_short_codes_that_miss_the_target_give_way_to_the_vectors() -> None:
+@pytest.fixture(scope="module")
+def crowds() -> ArrayVectors:
+    """Twelve crowds of a thousand near-copies each."""
     rows, dim = 12_000, 64
-    crowds = np.repeat(np.random.default_rng(2).standard_normal((12, dim)), rows // 12, axis=0)
-    noise = 0.05 * np.random.default_rng(3).standard_normal((rows, dim))
-    vectors = ArrayVectors(normalised((crowds + noise).astype(np.float32)))
-    short = plan_for(IndexKind.PQ, rows, coding=Coding(dim, parts=4))
-    plain = plan_for(IndexKind.IVF_SQFP16, rows)
-    coded = build_index(vectors, Metric.COSINE, short)
-    assert not coded.reaches_target
-    built = build_or_plain(vectors, Metric.COSINE, (short, plain), Goal(), 0)
+    middles = np.repeat(np.random.default_rng(2).standard_normal((12, dim)), rows // 12, axis=0)
+    noise = 0.5 * np.random.default_rng(3).standard_normal((rows, dim))
+    return ArrayVectors(normalised((middles + noise).astype(np.float32)))
+
+
+def saved(index: VectorIndex, folder: Path) -> bytes:
+    index.save(folder / "index")
+    return (folder / "index").read_bytes()
+
+
+def plans_for(vectors: ArrayVectors, parts: int) -> tuple[IndexPlan, IndexPlan]:
+    short = plan_for(IndexKind.PQ, vectors.rows, coding=Coding(vectors.dim, parts=parts))
+    return short, plan_for(IndexKind.IVF_SQFP16, vectors.rows)
+
+
+def test_short_codes_that_miss_the_target_give_way_to_the_vectors(crowds: ArrayVectors) -> None:
+    short, plain = plans_for(crowds, parts=4)
+    assert not build_index(crowds, Metric.COSINE, short).reaches_target
+    built = build_or_plain(crowds, Metric.COSINE, (short, plain), Goal(), 0)
     assert built.plan.factory == plain.factory
     assert built.reaches_target
-    assert f"pq4 found {coded.recall.mean:.3f}" in " ".join(built.plan.reasons)
+    assert "pq4 found" in " ".join(built.plan.reasons)
     # Nothing is gained where there is no plain one, or where a query may not cost more.
-    kept = build_or_plain(vectors, Metric.COSINE, (short, short), Goal(), 0)
+    kept = build_or_plain(crowds, Metric.COSINE, (short, short), Goal(), 0)
     assert kept.plan.factory == short.factory
-    bound = build_or_plain(vectors, Metric.COSINE, (short, plain), Goal(most_ns=30_000), 0)
+    bound = build_or_plain(crowds, Metric.COSINE, (short, plain), Goal(most_ns=30_000), 0)
     assert bound.plan.factory == short.factory
+
+
+@pytest.mark.parametrize(("parts", "expected"), [(4, 0.6), (16, 0.89), (32, 0.99)])
+def test_what_short_codes_can_find_is_told_before_they_are_filled(
+    crowds: ArrayVectors, parts: int, expected: float
+) -> None:
+    plan, _ = plans_for(crowds, parts)
+    index, training = trained_index(crowds, Metric.COSINE, plan, 0, silent)
+    held = hold_back(crowds, index, 0)
+    told = rehearse(index, crowds, training, held.tuning)
+    assert index.rows == 0
+    most = SearchParameters(index.lists, None, MOST_FACTOR)
+    index.add(crowds.matrix)
+    found = answer(index.with_parameters(most), held.measuring)
+    recall = estimate_recall(
+        measure_recall(crowds, held.measuring, [found], Metric.COSINE)[0], held.measuring.k
+    )
+    assert told.low - 0.02 <= recall.mean <= told.high + 0.02
+    assert recall.mean == pytest.approx(expected, abs=0.02)
+
+
+def test_codes_that_cannot_reach_the_target_are_not_filled(
+    crowds: ArrayVectors, tmp_path: Path
+) -> None:
+    plans, steps = plans_for(crowds, parts=4), list[str]()
+    built = build_or_plain(
+        crowds,
+        Metric.COSINE,
+        plans,
+        Goal(),
+        0,
+        lambda step, done: steps.extend([step] * (done == 1)),
+    )
+    assert steps == ["train", "train", "add", "measure"]
+    alone = build_index(crowds, Metric.COSINE, built.plan.because(), 0)
+    alone.index.plan = built.plan
+    assert saved(built.index, tmp_path) == saved(alone.index, tmp_path)
+    assert (built.recall, built.filtered, built.layout) == (
+        alone.recall, alone.filtered, alone.layout,
+    )  # fmt: skip
+
+
+def test_codes_that_reach_the_target_are_those_of_their_plan_alone(
+    crowds: ArrayVectors, tmp_path: Path
+) -> None:
+    plans = plans_for(crowds, parts=32)
+    built = build_or_plain(crowds, Metric.COSINE, plans, Goal(), 0)
+    alone = build_index(crowds, Metric.COSINE, plans[0], 0)
+    assert built.plan == alone.plan
+    assert saved(built.index, tmp_path) == saved(alone.index, tmp_path)
+    assert built.recall == alone.recall
+
+
+def test_codes_that_were_expected_to_reach_the_target_are_measured(crowds: ArrayVectors) -> None:
+    plans = plans_for(crowds, parts=4)
+    index, training = trained_index(crowds, Metric.COSINE, plans[0], 0, silent)
+    some = hold_back(crowds, index, 0).tuning.part(0, crowds.rows // ROWS_A_QUERY)
+    told = rehearse(index, crowds, training, some)
+    # A thousand queries are surer than the few of the rehearsal.
+    goal = Goal(told.high)
+    coded = build_index(crowds, Metric.COSINE, plans[0], 0, goal)
+    assert not coded.reaches_target
+    built = build_or_plain(crowds, Metric.COSINE, plans, goal, 0)
+    assert built.plan.factory == plans[1].factory
+    assert f"pq4 found {coded.recall.mean:.3f}" in " ".join(built.plan.reasons)
 
 
 def test_memory_takes_away_the_larger_rivals() -> None:
@@ -203,3 +291,30 @@ def test_no_lesser_effort_than_the_tuned_one_is_enough() -> None:
     tuned = tune(index, vectors, truth, goal).parameters
     assert 0 < ladder.index(tuned) < len(ladder) - 1
     assert tuned == next(effort for effort in ladder if reaches(effort))
+
+
+def test_within_a_bound_the_cheapest_good_effort_is_found_or_what_finds_the_most() -> None:
+    matrix = on_few_axes(6000, 32, 16)
+    vectors, plan = ArrayVectors(matrix), plan_for(IndexKind.PQ, 6000, coding=Coding(32, parts=8))
+    index = VectorIndex.empty(32, Metric.COSINE, plan)
+    index.train(matrix[:4000], 0)
+    index.add(matrix)
+    truth = ground_truth(vectors, sample(6000, 300, 1), 10, Metric.COSINE)
+    efforts = [
+        SearchParameters(step.nprobe, None, factor)
+        for step in effort_ladder(index)
+        for factor in (32, 16, 12, 8, 6, 5, 4, 3, 2, 1)
+    ]
+    answers = [answer(index.with_parameters(effort), truth) for effort in efforts]
+    shares = np.array(measure_recall(vectors, truth, answers, Metric.COSINE))
+    prices = np.array([query_ns(plan, effort, 6000, 32, 10) for effort in efforts])
+    reached = shares.mean(axis=1) - shares.std(axis=1, ddof=1) / sqrt(300) >= 0.9
+    least = prices[reached].min()
+    for most in (1.2 * least, 4 * least):
+        assert tune(index, vectors, truth, Goal(0.9, most)).cost_ns == least
+    poor = tune(index, vectors, truth, Goal(0.9, 0.9 * least))
+    assert poor.cost_ns <= 0.9 * least
+    assert poor.recall >= shares.mean(axis=1)[prices <= 0.9 * least].max() - 0.02
+    # Where a query costs more whatever it finds, the cheapest is taken.
+    cheapest = tune(index, vectors, truth, Goal(0.9, 1.0)).parameters
+    assert cheapest == SearchParameters(1, None, 1)

@@ -203,6 +203,7 @@ def test_recall_is_measured_again_when_a_tenth_has_changed(
 ) -> None:
     through_the_index = partial(GraphOptions, exact_flops=0.0)
     monkeypatch.setattr("tasks.stages.neighbours.GraphOptions", through_the_index)
+    monkeypatch.setattr("models.indexes.filtered.SHARE", 0.5)  # of so few, a tenth is too few
     notes = project.read_notes()
     keys = list(notes)
     shrink_to(project, {key: notes[key] for key in keys[:60]})
@@ -212,6 +213,7 @@ def test_recall_is_measured_again_when_a_tenth_has_changed(
         shrink_to(project, {key: notes[key] for key in keys[first:last]})
         index, graph = (details_of(project, stage) for stage in ("index", "graph"))
         seen.append((index["measured_rows"], index["changes_since"]))
+        assert index["filtered"]["queries"] == index["measured_rows"]
         assert (graph["measured"]["rows"], graph["measured"]["changes_since"]) == seen[-1]
         assert graph["update"].startswith("updated")
         assert graph_recall(project) > 0.99
