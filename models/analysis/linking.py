@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from models.indexes.streams import Progress
     from models.types import RowIds
 
-_VISITORS: Final = 4096
-"""That are compared at once with those who live in a cell."""
+_COMPARED: Final = 1 << 17
+"""Similarities at once: they stay in a core's cache."""
+_TURNS: Final = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+"""Lists are brought up to date when so many cells have been gone through: later offers are fewer."""
 _SPARE: Final = 4
 """Candidates for each four wanted, and four at least, that coarse codes propose besides."""
 _DECIDED_ROWS: Final = 64
@@ -65,14 +67,12 @@ class Offers:
             np.concatenate([part.similarities for part in parts]),
         )
 
-    def sorted(self) -> Offers:
-        """Return the offers by the place that they are made to."""
-        order = np.argsort(self.to)
-        return Offers(self.to[order], self.places[order], self.similarities[order])
+    def sorted_by(self, keys: npt.NDArray[np.uint16]) -> Offers:
+        """Return the offers in the order of some keys."""
+        return self.part(np.argsort(keys, kind="stable"))
 
-    def part(self, start: int, stop: int) -> Offers:
+    def part(self, some: slice | RowIds) -> Offers:
         """Return some of the offers."""
-        some = slice(start, stop)
         return Offers(self.to[some], self.places[some], self.similarities[some])
 
 
@@ -97,14 +97,15 @@ class _Visitors:
         order = np.argsort(cells, kind="stable")
         return cls(places[order], np.searchsorted(cells[order], np.arange(count + 1)))
 
-    def parts(self, cell: int) -> Iterator[npt.NDArray[np.int32]]:
-        """Yield the visitors of a cell, as many as are compared at once."""
+    def parts(self, cell: int, own: int) -> Iterator[npt.NDArray[np.int32]]:
+        """Yield the visitors of a cell, as many as are compared with its own rows at once."""
         start, stop = self.bounds[cell : cell + 2].tolist()
-        for first in range(start, stop, _VISITORS):
-            yield self.places[first : min(stop, first + _VISITORS)]
+        size = _COMPARED // own
+        for first in range(start, stop, size):
+            yield self.places[first : min(stop, first + size)]
 
 
-def linked(reach: Reach, k: int, progress: Progress = silent) -> Neighbours:
+def linked(reach: Reach, k: int, seed: int = 0, progress: Progress = silent) -> Neighbours:
     """Find the k nearest of all that a row meets.
 
     Returns:
@@ -112,67 +113,78 @@ def linked(reach: Reach, k: int, progress: Progress = silent) -> Neighbours:
     """
     byte_products()
     cells, visitors = reach.cells, _Visitors.of(reach)
-    found = no_neighbours(cells.rows.size, k + max(_SPARE, k // _SPARE))
-    nearest = partial(_nearest, cells, visitors, found.rows.shape[1])
-    for number, lists in enumerate(side_by_side(nearest, range(cells.count))):
-        own = slice(*cells.bounds[number : number + 2].tolist())
-        found.rows[own], found.similarities[own] = lists.rows, lists.similarities
-    last = found.similarities.min(axis=1)
-    entering = partial(_entering, cells, visitors, found.rows, last)
-    offers = Offers.joined(list(side_by_side(entering, range(cells.count)))).sorted()
-    starts = range(0, cells.rows.size, _MERGED_ROWS)
-    ends = np.searchsorted(offers.to, [*starts, cells.rows.size])
-    result = no_neighbours(cells.rows.size, k)
+    lists = _at_home(cells, k + max(_SPARE, k // _SPARE))
+    order = np.random.default_rng(seed).permutation(cells.count)
+    for turn in np.split(order, (np.array(_TURNS) * cells.count).astype(np.int64)):
+        last = lists.similarities.min(axis=1)
+        meet = partial(_offers, cells, visitors, lists.rows, last)
+        offers = Offers.joined([_NO_OFFERS, *side_by_side(meet, turn.tolist())])
+        _enter(lists, offers)
+    return _decided(cells, lists, k)
 
-    def decide(number: int) -> None:
-        start = starts[number]
-        entered = _entered(found, start, offers.part(ends[number], ends[number + 1]))
-        lists = _decided(cells, start, entered, k)
-        rows = cells.rows[start : start + _MERGED_ROWS]
-        result.rows[rows], result.similarities[rows] = lists.rows, lists.similarities
 
-    for _ in side_by_side(decide, range(len(starts))):
+def _at_home(cells: Cells, k: int) -> Neighbours:
+    """Return the places of the nearest in the own cell."""
+    lists = no_neighbours(cells.rows.size, k)
+
+    def nearest(cell: int) -> None:
+        own = slice(*cells.bounds[cell : cell + 2].tolist())
+        similarities = cells.roughly(own, own)
+        np.fill_diagonal(similarities, NO_SIMILARITY)  # a row with itself
+        columns, lists.similarities[own] = largest(similarities, k)
+        lists.rows[own] = np.where(columns == NO_ROW, NO_ROW, columns + own.start)
+
+    for _ in side_by_side(nearest, range(cells.count)):
         pass
-    return result
+    return lists
 
 
-def _nearest(cells: Cells, visitors: _Visitors, k: int, cell: int) -> Neighbours:
-    """Return the places of the nearest of all who are in a cell, for those who live there."""
-    own = slice(*cells.bounds[cell : cell + 2].tolist())
-    best = None
-    for others in (np.arange(own.start, own.stop, dtype=np.int32), *visitors.parts(cell)):
-        similarities = cells.roughly(own, others)
-        if best is None:
-            np.fill_diagonal(similarities, NO_SIMILARITY)  # a row with itself
-        columns, found = largest(similarities, k)
-        some = Neighbours(np.where(columns == NO_ROW, NO_ROW, others[columns]), found)
-        best = some if best is None else best.merged(some)
-    assert best is not None
-    return best
-
-
-def _entering(
+def _offers(
     cells: Cells, visitors: _Visitors, known: RowIds, last: npt.NDArray[np.float32], cell: int
 ) -> Offers:
-    """Return whom the visitors of a cell find there that is nearer than the last they have."""
+    """Return who meets in a cell and is nearer than the last that either of both has."""
     own = slice(*cells.bounds[cell : cell + 2].tolist())
     parts = [_NO_OFFERS]
-    for places in visitors.parts(cell):
-        similarities = cells.roughly(places, own)
-        who, whom = marked_cells(similarities > last[places][:, None])
-        to, met = places[who], (own.start + whom).astype(np.int32)
-        new = ~(known[to] == met[:, None]).any(axis=1)
-        parts.append(Offers(to[new], met[new], similarities[who[new], whom[new]]))
+    for others in visitors.parts(cell, own.stop - own.start):
+        similarities = cells.roughly(own, others)
+        for_own = similarities > last[own][:, None]
+        for_others = similarities > last[others]
+        for marked, swapped in ((for_own, False), (for_others, True)):
+            one, other = marked_cells(marked)
+            to, met = (own.start + one).astype(np.int32), others[other]
+            if swapped:
+                to, met = met, to
+            new = ~(known[to] == met[:, None]).any(axis=1)
+            parts.append(Offers(to[new], met[new], similarities[one[new], other[new]]))
     return Offers.joined(parts)
 
 
-def _entered(found: Neighbours, start: int, offers: Offers) -> Neighbours:
+def _enter(lists: Neighbours, offers: Offers) -> None:
+    """Let into all lists what is nearer than their last."""
+    offers = offers.sorted_by((offers.to // _MERGED_ROWS).astype(np.uint16))
+    starts = range(0, lists.rows.shape[0], _MERGED_ROWS)
+    ends = np.searchsorted(offers.to // _MERGED_ROWS, np.arange(len(starts) + 1))
+
+    def enter(number: int) -> None:
+        part = slice(starts[number], starts[number] + _MERGED_ROWS)
+        some = offers.part(slice(ends[number], ends[number + 1]))
+        found = Neighbours(lists.rows[part], lists.similarities[part])
+        entered = _merged(found, some, part.start)
+        lists.rows[part], lists.similarities[part] = entered.rows, entered.similarities
+
+    for _ in side_by_side(enter, range(len(starts))):
+        pass
+
+
+def _merged(found: Neighbours, offers: Offers, start: int) -> Neighbours:
     """Return the nearest of the lists of consecutive places and of what is offered to them."""
-    part = slice(start, start + _MERGED_ROWS)
-    count, k = found.rows[part].shape
-    of = np.concatenate((np.repeat(np.arange(count), k), offers.to - start))
-    rows = np.concatenate((found.rows[part].ravel(), offers.places))
-    similarities = np.concatenate((found.similarities[part].ravel(), offers.similarities))
+    count, k = found.rows.shape
+    pair = ((offers.to - start).astype(np.int64) << 32) + offers.places
+    order = np.argsort(pair)
+    once = order[np.flatnonzero(np.diff(pair[order], prepend=-1))]  # both may have visited
+    of = np.concatenate((np.repeat(np.arange(count), k), pair[once] >> 32))
+    rows = np.concatenate((found.rows.ravel(), offers.places[once]))
+    similarities = np.concatenate((found.similarities.ravel(), offers.similarities[once]))
     # A whole number that orders as a row and then its similarities, the largest first, do.
     bits = similarities.view(np.int32).astype(np.int64)
     bits = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
@@ -182,20 +194,24 @@ def _entered(found: Neighbours, start: int, offers: Offers) -> Neighbours:
     return Neighbours(rows[best], similarities[best])
 
 
-def _decided(cells: Cells, start: int, lists: Neighbours, k: int) -> Neighbours:
+def _decided(cells: Cells, lists: Neighbours, k: int) -> Neighbours:
     """Return the nearest of some candidates by both codes: rows, and their similarities."""
-    count = lists.rows.shape[0]
-    similarities = np.full(lists.rows.shape, NO_SIMILARITY)
-    for first in range(0, count, _DECIDED_ROWS):
-        part = slice(first, min(count, first + _DECIDED_ROWS))
-        own = slice(start + part.start, start + part.stop)
-        similarities[part] = cells.similarities(own, lists.rows[part])
-    similarities[lists.rows == NO_ROW] = NO_SIMILARITY
-    order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-    rows = np.where(lists.rows == NO_ROW, NO_ROW, cells.rows[lists.rows])
-    return Neighbours(
-        np.take_along_axis(rows, order, axis=1), np.take_along_axis(similarities, order, axis=1)
-    )
+    result = no_neighbours(cells.rows.size, k)
+
+    def decide(start: int) -> None:
+        own = slice(start, min(cells.rows.size, start + _DECIDED_ROWS))
+        candidates = lists.rows[own]
+        similarities = cells.similarities(own, candidates)
+        similarities[candidates == NO_ROW] = NO_SIMILARITY
+        order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+        rows = np.where(candidates == NO_ROW, NO_ROW, cells.rows[candidates])
+        to = cells.rows[own]
+        result.rows[to] = np.take_along_axis(rows, order, axis=1)
+        result.similarities[to] = np.take_along_axis(similarities, order, axis=1)
+
+    for _ in side_by_side(decide, range(0, cells.rows.size, _DECIDED_ROWS)):
+        pass
+    return result
 
 
 _NO_OFFERS: Final = Offers(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))

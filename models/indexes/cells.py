@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from models.indexes.streams import Progress
     from models.types import Matrix, RowIds, Vectors
 
-CELL_ROWS: Final = 100
+CELL_ROWS: Final = 150
 """Rows of a cell on average: fewer mean more centroids to look at, more mean more comparisons."""
 _MOST_ROWS: Final = 4 * CELL_ROWS
 """Of a cell: a longer one, of rows that are alike, is cut."""
@@ -200,13 +200,16 @@ class Cells:
             part = vectors[start : start + _BLOCK]
             scales = np.maximum(part.max(axis=1), -part.min(axis=1)) / np.float32(MOST * _STEP)
             scales[scales == 0] = 1
-            codes = np.rint(part / scales[:, None])
-            coarse = np.rint(codes / _STEP)
+            codes = part * (1 / scales)[:, None]
+            np.rint(codes, out=codes)
+            squares = np.vecdot(codes, codes)
+            coarse = np.rint(codes * np.float32(1 / _STEP))
+            codes -= coarse * np.float32(_STEP)
             to = places[start : start + _BLOCK]
             self.coarse[to] = coarse
-            self.fine[to] = np.minimum(codes - coarse * _STEP, MOST)  # 128 is no byte
+            self.fine[to] = np.minimum(codes, MOST)  # 128 is no byte
             self.scales[to] = scales
-            self.squares[to] = np.square(scales) * np.vecdot(codes, codes)
+            self.squares[to] = np.square(scales) * squares
 
         for _ in side_by_side(encode, range(0, vectors.shape[0], _BLOCK)):
             pass
