@@ -5,16 +5,21 @@ its neighbours, and it may be one of theirs. A pair is met if either visits the 
 each row has to visit about half as many cells for the same share of the neighbours as where it
 looks only for its own.
 
-Cells are gone through twice. First those who live in a cell take the nearest of all who are there,
-so each row has k neighbours, if not yet the nearest. Then visitors are compared again, and take
-who is nearer than the k-th that they have: a few, so no visit needs a list of its own.
+Lists begin with the nearest of the own cell. Then cells are gone through, in random order: whoever
+meets there and is nearer than the last of the other's list is offered to it, and some times on the
+way lists take the nearest that were offered. What is offered is little, since lists are good early,
+and nothing is held but lists and offers. Coarse codes propose a few candidates more than are
+wanted; whole codes decide.
+
+The order is that of a seed and lists are renewed between turns only, so the same vectors give the
+same lists whatever the number of threads, and a killed run may go on after its last turn.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
@@ -36,8 +41,10 @@ if TYPE_CHECKING:
 
 _COMPARED: Final = 1 << 17
 """Similarities at once: they stay in a core's cache."""
-_TURNS: Final = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
-"""Lists are brought up to date when so many cells have been gone through: later offers are fewer."""
+_TURNS: Final = (1 / 64, 1 / 16, 1 / 4, 1 / 2)
+"""Shares of the rows, gone through, after which lists are renewed: then fewer are offered."""
+_TURN_ROWS: Final = 1_000_000
+"""And after so many rows, so that a killed run has not much to do again."""
 _SPARE: Final = 4
 """Candidates for each four wanted, and four at least, that coarse codes propose besides."""
 _DECIDED_ROWS: Final = 64
@@ -105,22 +112,59 @@ class _Visitors:
             yield self.places[first : min(stop, first + size)]
 
 
-def linked(reach: Reach, k: int, seed: int = 0, progress: Progress = silent) -> Neighbours:
+class Kept(Protocol):
+    """Lists after a turn, kept for a run that is killed."""
+
+    def load(self) -> tuple[int, Neighbours] | None:
+        """Return how many turns were done, and the lists after them."""
+        ...
+
+    def save(self, turns: int, lists: Neighbours) -> None:
+        """Keep the lists after a turn."""
+        ...
+
+
+def linked(
+    reach: Reach, k: int, seed: int = 0, kept: Kept | None = None, progress: Progress = silent
+) -> Neighbours:
     """Find the k nearest of all that a row meets.
+
+    Memory is about 50 bytes for each neighbour of a row, and 4 for each visit.
+
+    Args:
+        reach: the cells, and who visits them.
+        k: how many neighbours.
+        seed: of the order that cells are gone through in.
+        kept: where lists are kept for a run that is killed; None keeps none.
+        progress: called with "graph" and the fraction done.
 
     Returns:
         (rows, k), in the order of the rows that the cells were made of.
     """
     byte_products()
-    cells, visitors = reach.cells, _Visitors.of(reach)
-    lists = _at_home(cells, k + max(_SPARE, k // _SPARE))
-    order = np.random.default_rng(seed).permutation(cells.count)
-    for turn in np.split(order, (np.array(_TURNS) * cells.count).astype(np.int64)):
+    cells = reach.cells
+    turns = _turns(cells, seed)
+    done, lists = (kept and kept.load()) or (0, None)
+    lists = lists or _at_home(cells, k + max(_SPARE, k // _SPARE))
+    visitors = _Visitors.of(reach)
+    for number, turn in enumerate(turns[done:], done + 1):
         last = lists.similarities.min(axis=1)
         meet = partial(_offers, cells, visitors, lists.rows, last)
-        offers = Offers.joined([_NO_OFFERS, *side_by_side(meet, turn.tolist())])
-        _enter(lists, offers)
-    return _decided(cells, lists, k)
+        _enter(lists, Offers.joined([_NO_OFFERS, *side_by_side(meet, turn.tolist())]))
+        progress("graph", number / (len(turns) + 1))
+        if kept and number < len(turns):
+            kept.save(number, lists)
+    found = _decided(cells, lists, k)
+    progress("graph", 1.0)
+    return found
+
+
+def _turns(cells: Cells, seed: int) -> list[RowIds]:
+    """Return which cells are gone through before lists are renewed."""
+    order = np.random.default_rng(seed).permutation(cells.count)
+    done = np.cumsum(cells.lengths[order]) / cells.rows.size
+    cuts = np.union1d(_TURNS, np.arange(_TURNS[-1], 1, _TURN_ROWS / cells.rows.size))
+    return [turn for turn in np.split(order, np.searchsorted(done, cuts)) if turn.size]
 
 
 def _at_home(cells: Cells, k: int) -> Neighbours:

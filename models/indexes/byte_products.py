@@ -37,7 +37,7 @@ def by_torch(left: Bytes, right: Bytes) -> Matrix:
     rows = torch.from_numpy(left)
     for start in range(0, right.shape[0], _AT_ONCE):
         some = torch.from_numpy(right[start : start + _AT_ONCE])
-        found[:, start : start + _AT_ONCE] = torch._int_mm(rows, some.T).numpy()
+        found[:, start : start + _AT_ONCE] = torch._int_mm(rows, some.T).numpy()  # noqa: SLF001
     return found
 
 

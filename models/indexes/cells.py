@@ -86,7 +86,9 @@ class Cells:
             InvalidVectorsError: a vector is not finite.
         """
         count = max(1, round((vectors.rows / CELL_ROWS) ** 0.5))
-        some = prepared(take(vectors, sample(vectors.rows, _TRAINED * count, seed)), vectors.dim, metric)
+        some = prepared(
+            take(vectors, sample(vectors.rows, _TRAINED * count, seed)), vectors.dim, metric
+        )
         mean = some.mean(axis=0) if metric is Metric.L2 else np.zeros(vectors.dim, np.float32)
         coarse = _clustered(some - mean, count, metric, seed)
         home = np.empty(vectors.rows, np.int32)
@@ -165,25 +167,32 @@ class Cells:
         if self.metric is Metric.L2:
             apart = self.vectors(others.ravel()).reshape(shape)
             apart -= self.vectors(own)[:, None]
-            return -np.vecdot(apart, apart)
-        found: Matrix = np.vecdot(self._codes(own)[:, None], self._codes(others.ravel()).reshape(shape))
+            distances: Matrix = np.vecdot(apart, apart)
+            return -distances
+        found: Matrix = np.vecdot(
+            self._codes(own)[:, None], self._codes(others.ravel()).reshape(shape)
+        )
         found *= self.scales[own][:, None]
         found *= self.scales[others]
-        return np.clip(found, -1, 1, out=found) if self.metric is Metric.COSINE else found
+        if self.metric is Metric.COSINE:
+            np.clip(found, -1, 1, out=found)
+        return found
 
     def _codes(self, places: Any) -> Matrix:
         """Return both codes as one, unscaled: (places, dim) float32."""
         codes = self.coarse[places].astype(np.int16)
         codes <<= 8
         codes += self.fine[places]
-        return codes.astype(np.float32)
+        found: Matrix = codes.astype(np.float32)
+        return found
 
     def affinities(self, vectors: Matrix, cells: Any = slice(None)) -> Matrix:
         """Compare vectors with centroids: (vectors, cells) float32, the larger the nearer."""
         return _affinities(vectors, self.centroids[cells], self.metric)
 
     def near(self, most: int) -> npt.NDArray[np.int32]:
-        """Return the cells whose centroids are nearest to that of each: (cells, most), ascending."""
+        """Return the cells by each, by their centroids: (cells, most), ascending."""
+
         def nearest(start: int) -> npt.NDArray[np.int32]:
             found = self.affinities(self.centroids[start : start + _BLOCK // 8])
             chosen = np.argpartition(-found, most - 1, axis=1)[:, :most]
@@ -235,7 +244,7 @@ class Cells:
         )
 
     def _cut(self, seed: int, number: int) -> tuple[Matrix, RowIds]:
-        """Cluster the rows of a cell and sort them by their fine cell; return centroids, lengths."""
+        """Sort the rows of a cell into fine ones, and return their centroids and lengths."""
         start, stop = self.bounds[number : number + 2].tolist()
         if start == stop:
             return self.centroids[:0], self.bounds[:0]
@@ -287,7 +296,8 @@ def _clustered(vectors: Matrix, count: int, metric: Metric, seed: int) -> Matrix
     if vectors.shape[0] <= count:
         return vectors
     if count == 1:
-        return vectors.mean(axis=0, keepdims=True)
+        mean: Matrix = vectors.mean(axis=0, keepdims=True)
+        return mean
     with single_thread():
         means = library().Kmeans(
             vectors.shape[1],
