@@ -26,13 +26,14 @@ def largest(values: Matrix, k: int) -> tuple[RowIds, Matrix]:
         k: how many.
 
     Returns:
-        (rows, k) int64, the columns, and the values; -1 and -inf where there are fewer.
+        (rows, k) int64, the columns, and the values; -1 and -inf where there are fewer, and for
+        values of -inf, which stand for none.
     """
     count, width = values.shape
     columns, found = np.full((count, k), NO_ROW), np.full((count, k), NO_SIMILARITY)
     if width <= k:
         columns[:, :width], found[:, :width] = np.arange(width), values
-        return columns, found
+        return _without_none(columns, found), found
     groups = width // _GROUP
     heads = values
     if groups >= k:
@@ -45,4 +46,10 @@ def largest(values: Matrix, k: int) -> tuple[RowIds, Matrix]:
     some, of = np.full((count, most), NO_SIMILARITY), np.full((count, most), NO_ROW)
     some[row, place], of[row, place] = values[row, column], column
     best = np.argpartition(some, most - k, axis=1)[:, most - k :]
-    return np.take_along_axis(of, best, axis=1), np.take_along_axis(some, best, axis=1)
+    found = np.take_along_axis(some, best, axis=1)
+    return _without_none(np.take_along_axis(of, best, axis=1), found), found
+
+
+def _without_none(columns: RowIds, found: Matrix) -> RowIds:
+    columns[found == NO_SIMILARITY] = NO_ROW
+    return columns
