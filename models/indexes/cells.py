@@ -38,6 +38,8 @@ _ROUNDS: Final = 6
 """Of k-means: cells need not be good ones, as rows visit those around their own."""
 _STEP: Final = 256
 """Of a coarse code, in steps of a fine one."""
+_LEAST_SCALE: Final = 1e-37
+"""Float32 does not hold the reciprocal of much less: such vectors are zero to all others."""
 _BLOCK: Final = 4096
 """Rows that a thread looks at at once: they stay in its cache."""
 
@@ -208,15 +210,16 @@ class Cells:
         def encode(start: int) -> None:
             part = vectors[start : start + _BLOCK]
             scales = np.maximum(part.max(axis=1), -part.min(axis=1)) / np.float32(MOST * _STEP)
-            scales[scales == 0] = 1
+            scales[scales < _LEAST_SCALE] = 1
             codes = part * (1 / scales)[:, None]
             np.rint(codes, out=codes)
             squares = np.vecdot(codes, codes)
-            coarse = np.rint(codes * np.float32(1 / _STEP))
+            # Halves go up: what remains is a byte, from -128 to 127.
+            coarse = np.floor(codes * np.float32(1 / _STEP) + np.float32(0.5))
             codes -= coarse * np.float32(_STEP)
             to = places[start : start + _BLOCK]
             self.coarse[to] = coarse
-            self.fine[to] = np.minimum(codes, MOST)  # 128 is no byte
+            self.fine[to] = codes
             self.scales[to] = scales
             self.squares[to] = np.square(scales) * squares
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.indexes.largest import largest
-from models.types import Matrix
+
+if TYPE_CHECKING:
+    from models.types import Matrix
 
 
 def check(values: Matrix, k: int) -> None:
