@@ -3,7 +3,7 @@
 Three parts, each figure from a process of its own, so that its high-water mark is its own:
 
 * `peers`: 100,000 vectors of 384 dimensions, made and real. The graph with k = 15 by latentlake
-  (its index included), pynndescent and FAISS's NNDescent, as hard as each must try for recall .9;
+  (its recall measured), pynndescent and FAISS's NNDescent, as hard as each must try for recall .9;
 * `scale`: the stages `index`, `graph` and `duplicates` over a lake of 100,000 and of 1,000,000
   rows, with the recall of pairs above .9 by an exact scan for 2,000 rows;
 * the exponent of time between the two sizes.

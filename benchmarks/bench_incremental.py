@@ -26,7 +26,7 @@ from incremental_lake import Meter, Project, machine_facts, make_project, write_
 
 from data.maintenance.findings import ForgetBuilds
 from data.maintenance.mending import mend
-from models.analysis.graph import GraphOptions, SampledLists
+from models.analysis.graph import GraphOptions, graph_recall
 from models.indexes.results import Neighbours
 from tasks.stages.spaces import known_space, space_vectors
 from tasks.stages.stored_graph import stored_graph
@@ -146,9 +146,8 @@ def _measured_recall(project: Project) -> float:
     space = known_space(project.lake, "words")
     vectors = space_vectors(project.lake, project.settings, space)
     graph = stored_graph(project.lake, space, vectors)
-    sampled = SampledLists.drawn(vectors.rows, graph.k, GraphOptions(seed=1))
-    sampled.keep(0, Neighbours(graph.rows, graph.similarities))
-    return sampled.recall(vectors, graph.metric).mean
+    lists = Neighbours(graph.rows, graph.similarities)
+    return graph_recall(vectors, lists, graph.metric, GraphOptions(seed=1)).mean
 
 
 def show(runs: dict[str, Meter]) -> None:

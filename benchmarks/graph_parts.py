@@ -17,20 +17,13 @@ K, THREADS, THRESHOLD, QUERIES = 15, 2, 0.9, 2000
 
 
 def by_latentlake(vectors: Any, _: int) -> Any:
-    """Build an index and a graph as the stages do; return the neighbours' rows."""
-    from models.analysis.graph import link_rows
-    from models.analysis.graph_effort import for_graph
-    from models.indexes.build import build_index
-    from models.indexes.row_view import RowView
+    """Build a graph as the stage does, its recall measured; return the neighbours' rows."""
+    from models.analysis.graph import GraphOptions, build_graph
     from models.types import ArrayVectors, Metric
     from tasks.stages.threads import own_threads
 
     own_threads(THREADS)
-    held = ArrayVectors(vectors)
-    index = build_index(held, Metric.COSINE).index
-    view = for_graph(held, RowView(index, np.arange(len(vectors))), K, 0.9, 0)
-    linked = link_rows(held, view, Metric.COSINE, K)
-    return np.concatenate([lists.rows for _, lists in linked])
+    return build_graph(ArrayVectors(vectors), Metric.COSINE, K, GraphOptions(exact_flops=0)).rows
 
 
 def by_pynndescent(vectors: Any, neighbours: int) -> Any:

@@ -7,7 +7,7 @@ metric is the cosine, because nothing else of them is ever used then.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -109,7 +109,7 @@ def neighbour_overlap(one: NeighbourGraph, other: NeighbourGraph, spaces: Spaces
 
 def exact_graph(vectors: Matrix, metric: Metric, k: int) -> NeighbourGraph:
     """Link each row with its k nearest others, by brute force."""
-    return build_graph(ArrayVectors(vectors), None, metric, k, GraphOptions())
+    return build_graph(ArrayVectors(vectors), metric, k, GraphOptions(exact_flops=inf))
 
 
 def near_pairs(vectors: Matrix, metric: Metric, threshold: float) -> Pairs:

@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from models.analysis.linking import linked
+from models.analysis.visiting import reach_for
+from models.indexes.cells import Cells
 from models.indexes.exact import exact_search, own_rows
 from models.indexes.recall import RecallEstimate, estimate_recall, ground_truth, measure_recall
 from models.indexes.results import Neighbours, no_neighbours
 from models.indexes.streams import Progress, blocks, sample, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from models.analysis.linking import Kept
     from models.indexes.row_view import Searchable
     from models.types import Matrix, Metric, RowIds, Vectors
 
 EXACT_FLOPS: Final = 1e12
-"""Below it brute force takes about 5 s on two cores, which is what an index would take as well."""
+"""Below it brute force takes about 5 s on two cores."""
 QUERY_ROWS: Final = 1 << 16
 QUERY_BYTES: Final = 64 * 2**20
-"""Rows that are searched for at once, and their vectors: many of them meet each list of an index.
+"""Rows that are searched for at once, and their vectors.
 Not a matter of the memory limit: products of other shapes may be rounded in another way."""
 
 
@@ -59,119 +61,76 @@ class GraphOptions:
     """How a graph is computed.
 
     Attributes:
-        exact_flops: up to this many floating-point operations (2 n^2 dim) brute force is used
-            even where an index is at hand.
+        exact_flops: up to this many floating-point operations (2 n^2 dim) brute force is used.
+        target_recall: what share of the true neighbours it is to hold where it is not.
+        precise: whether similarities are those of vectors in 16 bits, which take as many bytes
+            again as those of 8 bits.
         recall_queries: rows that the recall is measured on.
-        seed: of their choice.
-        first: the row to begin with; those before it are linked already.
+        seed: of all sampling and of k-means.
     """
 
     exact_flops: float = EXACT_FLOPS
+    target_recall: float = 0.9
+    precise: bool = True
     recall_queries: int = 1000
     seed: int = 0
-    first: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SampledLists:
-    """The lists of a few rows, kept to measure the recall of all.
-
-    Attributes:
-        rows: (sampled,) int64, ascending.
-        lists: (sampled, k).
-    """
-
-    rows: RowIds
-    lists: Neighbours
-
-    @classmethod
-    def drawn(cls, rows: int, k: int, options: GraphOptions) -> SampledLists:
-        """Choose rows; their lists are to be kept."""
-        chosen = np.sort(sample(rows, options.recall_queries, options.seed))
-        return cls(chosen, no_neighbours(chosen.size, k))
-
-    def keep(self, start: int, block: Neighbours) -> None:
-        """Take what is wanted from the lists of consecutive rows."""
-        low, high = np.searchsorted(self.rows, [start, start + block.rows.shape[0]])
-        wanted = self.rows[low:high] - start
-        self.lists.rows[low:high] = block.rows[wanted]
-        self.lists.similarities[low:high] = block.similarities[wanted]
-
-    def recall(self, vectors: Vectors, metric: Metric) -> RecallEstimate:
-        """Measure what share of the true neighbours is there, in three passes over the vectors."""
-        truth = ground_truth(vectors, self.rows, self.lists.rows.shape[1], metric)
-        found = Neighbours(self.lists.rows[:, : truth.k], self.lists.similarities[:, : truth.k])
-        shares = measure_recall(vectors, truth, [found], metric)[0]
-        return estimate_recall(shares, truth.k)
 
 
 def build_graph(
     vectors: Vectors,
-    index: Searchable | None,
     metric: Metric,
     k: int = 15,
     options: GraphOptions = GraphOptions(),
+    kept: Kept | None = None,
     progress: Progress = silent,
 ) -> NeighbourGraph:
-    """Find the k nearest others of each row, and hold them all: see `link_rows`.
+    """Find the k nearest others of each row.
 
-    Returns:
-        The graph, with its measured recall where it came from the index.
-    """
-    found = no_neighbours(vectors.rows, k)
-    sampled = SampledLists.drawn(vectors.rows, k, options)
-    for start, block in link_rows(vectors, index, metric, k, options, progress):
-        stop = start + block.rows.shape[0]
-        found.rows[start:stop], found.similarities[start:stop] = block.rows, block.similarities
-        sampled.keep(start, block)
-    exact = index is None or is_exact_affordable(vectors, options)
-    recall = None if exact else sampled.recall(vectors, metric)
-    return NeighbourGraph(found.rows, found.similarities, metric, recall)
-
-
-def link_rows(
-    vectors: Vectors,
-    index: Searchable | None,
-    metric: Metric,
-    k: int = 15,
-    options: GraphOptions = GraphOptions(),
-    progress: Progress = silent,
-) -> Iterator[tuple[int, Neighbours]]:
-    """Find the k nearest others of each row, block by block.
-
-    Small sets are searched by brute force (or any set where there is no index: n^2 work, one pass
-    over the stream for each block), larger ones through the index. Memory is that of a block.
+    Small sets are searched by brute force. The rows of larger ones are compared with those of the
+    cells around their own: see `models.analysis.linking`.
 
     Args:
         vectors: all rows.
-        index: over the same rows in the same order; None for brute force whatever the size.
         metric: how nearness is measured.
         k: how many neighbours.
-        options: when to use brute force.
-        progress: called with "graph" and the fraction done.
+        options: when to use brute force, and how much is to be found otherwise.
+        kept: where lists are kept on the way, for a run that is killed.
+        progress: called with "cells" or "graph" and the fraction done.
 
-    Yields:
-        The first row of a block, and the lists of its rows; all rows from the first on, in order.
+    Returns:
+        The graph, with its measured recall unless brute force made it.
 
     Raises:
-        IndexMismatchError: the index has another number of rows, dimension or metric.
         InvalidVectorsError: a vector is not finite.
     """
-    if index is not None:
-        index.require(vectors.rows, vectors.dim, metric)
-    used = None if is_exact_affordable(vectors, options) else index
-    first = options.first
-    left = vectors.subset(own_rows(first, vectors.rows - first)) if first else vectors
-    for place, queries in blocks(left, query_rows(vectors.dim)):
-        start = first + place
-        found = nearest_rows(vectors, used, queries, k + 1, metric)
-        yield start, found.without(own_rows(start, queries.shape[0]))
-        progress("graph", (start + queries.shape[0]) / vectors.rows)
+    if is_exact_affordable(vectors, options):
+        lists = _by_brute_force(vectors, metric, k, progress)
+        return NeighbourGraph(lists.rows, lists.similarities, metric, None)
+    seed = options.seed
+    cells = Cells.of(vectors, metric, seed, precise=options.precise, progress=progress)
+    reach = reach_for(vectors, cells, k, options.target_recall, seed)
+    lists = linked(reach, k, seed, kept, progress)
+    recall = graph_recall(vectors, lists, metric, options)
+    return NeighbourGraph(lists.rows, lists.similarities, metric, recall)
 
 
 def is_exact_affordable(vectors: Vectors, options: GraphOptions) -> bool:
-    """Tell whether so many rows are linked by brute force even where an index is at hand."""
+    """Tell whether so many rows are linked by brute force."""
     return 2.0 * vectors.rows**2 * vectors.dim <= options.exact_flops
+
+
+def graph_recall(
+    vectors: Vectors, lists: Neighbours, metric: Metric, options: GraphOptions
+) -> RecallEstimate:
+    """Measure what share of the true neighbours is in lists, in three passes over the vectors.
+
+    Other rows are drawn than those that lists were fitted to.
+    """
+    rows = np.sort(sample(vectors.rows, options.recall_queries, options.seed + 1))
+    truth = ground_truth(vectors, rows, lists.rows.shape[1], metric)
+    found = Neighbours(lists.rows[rows, : truth.k], lists.similarities[rows, : truth.k])
+    shares = measure_recall(vectors, truth, [found], metric)[0]
+    return estimate_recall(shares, truth.k)
 
 
 def query_rows(dim: int) -> int:
@@ -186,3 +145,13 @@ def nearest_rows(
     if index is None:
         return exact_search(vectors, queries, k, metric)
     return index.search(queries, k)
+
+
+def _by_brute_force(vectors: Vectors, metric: Metric, k: int, progress: Progress) -> Neighbours:
+    found = no_neighbours(vectors.rows, k)
+    for start, queries in blocks(vectors, query_rows(vectors.dim)):
+        own = own_rows(start, queries.shape[0])
+        part = exact_search(vectors, queries, k + 1, metric).without(own)
+        found.rows[own], found.similarities[own] = part.rows, part.similarities
+        progress("graph", (start + queries.shape[0]) / vectors.rows)
+    return found

@@ -10,7 +10,7 @@ import numpy as np
 from models.analysis.graph import (
     GraphOptions,
     NeighbourGraph,
-    SampledLists,
+    graph_recall,
     is_exact_affordable,
     nearest_rows,
     query_rows,
@@ -124,9 +124,7 @@ def update_graph(
 def remeasured(vectors: Vectors, graph: NeighbourGraph, options: GraphOptions) -> RecallEstimate:
     """Measure the recall of a graph that has grown, on a quarter of the rows a new one gets."""
     few = replace(options, recall_queries=RECALL_QUERIES)
-    sampled = SampledLists.drawn(vectors.rows, graph.k, few)
-    sampled.keep(0, Neighbours(graph.rows, graph.similarities))
-    return sampled.recall(vectors, graph.metric)
+    return graph_recall(vectors, Neighbours(graph.rows, graph.similarities), graph.metric, few)
 
 
 def _all_offers(

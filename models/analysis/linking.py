@@ -43,8 +43,8 @@ _COMPARED: Final = 1 << 17
 """Similarities at once: they stay in a core's cache."""
 _TURNS: Final = (1 / 64, 1 / 16, 1 / 4, 1 / 2)
 """Shares of the rows, gone through, after which lists are renewed: then fewer are offered."""
-_TURN_ROWS: Final = 1_000_000
-"""And after so many rows, so that a killed run has not much to do again."""
+_TURN_ROWS: Final = 250_000
+"""And after so many rows: what is offered is held, and a killed run begins its turn again."""
 _SPARE: Final = 4
 """Candidates for each four wanted, and four at least, that coarse codes propose besides."""
 _DECIDED_ROWS: Final = 64
@@ -150,7 +150,9 @@ def linked(
     for number, turn in enumerate(turns[done:], done + 1):
         last = lists.similarities.min(axis=1)
         meet = partial(_offers, cells, visitors, lists.rows, last)
-        _enter(lists, Offers.joined([_NO_OFFERS, *side_by_side(meet, turn.tolist())]))
+        offers = Offers.joined([_NO_OFFERS, *side_by_side(meet, turn.tolist())])
+        offers = offers.sorted_by((offers.to // _MERGED_ROWS).astype(np.uint16))
+        _enter(lists, offers)
         progress("graph", number / (len(turns) + 1))
         if kept and number < len(turns):
             kept.save(number, lists)
@@ -172,7 +174,7 @@ def _at_home(cells: Cells, k: int) -> Neighbours:
     lists = no_neighbours(cells.rows.size, k)
 
     def nearest(cell: int) -> None:
-        own = slice(*cells.bounds[cell : cell + 2].tolist())
+        own = cells.places(cell)
         similarities = cells.roughly(own, own)
         np.fill_diagonal(similarities, NO_SIMILARITY)  # a row with itself
         columns, lists.similarities[own] = largest(similarities, k)
@@ -187,7 +189,7 @@ def _offers(
     cells: Cells, visitors: _Visitors, known: RowIds, last: npt.NDArray[np.float32], cell: int
 ) -> Offers:
     """Return who meets in a cell and is nearer than the last that either of both has."""
-    own = slice(*cells.bounds[cell : cell + 2].tolist())
+    own = cells.places(cell)
     parts = [_NO_OFFERS]
     for others in visitors.parts(cell, own.stop - own.start):
         similarities = cells.roughly(own, others)
@@ -204,8 +206,7 @@ def _offers(
 
 
 def _enter(lists: Neighbours, offers: Offers) -> None:
-    """Let into all lists what is nearer than their last."""
-    offers = offers.sorted_by((offers.to // _MERGED_ROWS).astype(np.uint16))
+    """Let into all lists what is nearer than their last; offers come in blocks of lists."""
     starts = range(0, lists.rows.shape[0], _MERGED_ROWS)
     ends = np.searchsorted(offers.to // _MERGED_ROWS, np.arange(len(starts) + 1))
 

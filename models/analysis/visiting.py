@@ -48,11 +48,11 @@ class Reach:
 
     def visits(self, cell: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Return which rows of a cell visit which others: places and cells."""
-        start, stop = self.cells.bounds[cell : cell + 2].tolist()
-        marked = self._lead(slice(start, stop), cell) >= -self.margin
+        own = self.cells.places(cell)
+        marked = self._lead(own, cell) >= -self.margin
         marked[:, self.near[cell] == cell] = False
         place, other = marked_cells(marked)
-        return (place + start).astype(np.int32), self.near[cell][other]
+        return (place + own.start).astype(np.int32), self.near[cell][other]
 
     def leads(self, places: RowIds, others: RowIds, homes: npt.NDArray[np.int32]) -> Matrix:
         """Return how much nearer than the fourth nearest the cells of others are to some rows.

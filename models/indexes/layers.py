@@ -132,14 +132,6 @@ class Layers:
             homes[self.ids(number)] = number
         return homes
 
-    def centroids(self) -> Matrix:
-        """Return the centroids as prepared vectors see them: (lists, dim) float32."""
-        held: Matrix = self.lists.quantizer.reconstruct_n(0, int(self.lists.nlist))
-        if not self.is_projected:
-            return held[:, : self.whole.d]  # without padding
-        back: Matrix = held @ library().vector_to_array(self.transform.A).reshape(held.shape[1], -1)
-        return back
-
     def list_lengths(self) -> RowIds:
         """Return how many vectors each list holds: (lists,) int64."""
         held = self.lists.invlists

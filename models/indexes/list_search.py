@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from models.indexes.layers import Layers
-    from models.indexes.probing import ProbeRule
     from models.types import Matrix, RowIds
 
     Meeting = tuple[RowIds, int, RowIds]
@@ -37,8 +36,6 @@ _PROBES_AT_ONCE: Final = 1 << 21
 _TILE_BYTES: Final = 8 * 2**20
 """Of a list's vectors at once: lists of many near-copies are long."""
 _SIMILARITIES_AT_ONCE: Final = 1 << 22
-_CENTROIDS_AT_ONCE: Final = 1 << 19
-"""Similarities to centroids: a rule reads them some times over, so they stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +44,13 @@ class ListSearch:
 
     Attributes:
         layers: of an index with inverted lists, for which `is_searched_by_lists` holds.
-        nprobe: how many lists a query meets; with a rule, about so many.
+        nprobe: how many lists a query meets, the nearest ones.
         alive: one flag a row, false for those that no search may return; None where all are.
-        rule: which lists a query meets; None for the `nprobe` nearest.
     """
 
     layers: Layers
     nprobe: int
     alive: npt.NDArray[np.bool_] | None = None
-    rule: ProbeRule | None = None
 
     @property
     def count(self) -> int:
@@ -147,10 +142,11 @@ class ListSearch:
 
     def _pieces(self, queries: Matrix) -> Iterator[Meeting]:
         """Return which queries meet which vectors, list by list."""
-        # At once: finding lists goes side by side too, which it cannot within products that do.
-        query, lists = self._probed(queries)
+        # At once: FAISS finds lists on all threads, which it cannot within products side by side.
+        lists = self.layers.nearest_lists(queries, self.nprobe)[1].astype(np.int32).ravel()
         order = np.argsort(lists, kind="stable")
-        return self._cut(query[order], np.searchsorted(lists[order], np.arange(self.count + 1)))
+        bounds = np.searchsorted(lists[order], np.arange(self.count + 1))
+        return self._cut(order // self.nprobe, bounds)
 
     def _cut(self, query: RowIds, bounds: RowIds) -> Iterator[Meeting]:
         """Yield meetings whose similarities are not too many at once.
@@ -165,22 +161,6 @@ class ListSearch:
                 size = max(1, _SIMILARITIES_AT_ONCE // places.size)
                 for first in range(0, asking.size, size):
                     yield asking[first : first + size], number, places
-
-    def _probed(self, queries: Matrix) -> tuple[RowIds, npt.NDArray[np.int32]]:
-        """Return who probes what: queries, non-decreasing, and lists."""
-        if self.rule is None:
-            lists = self.layers.nearest_lists(queries, self.nprobe)[1].astype(np.int32)
-            return np.repeat(np.arange(queries.shape[0]), self.nprobe), lists.ravel()
-        rule, centroids, lengths = self.rule, self.layers.centroids(), self.layers.list_lengths()
-        size = max(1, _CENTROIDS_AT_ONCE // self.count)
-
-        def probed(start: int) -> tuple[RowIds, npt.NDArray[np.int32]]:
-            cells = rule.probed(queries[start : start + size] @ centroids.T, lengths)
-            query, lists = marked_cells(cells)
-            return query + start, lists.astype(np.int32)
-
-        parts = list(side_by_side(probed, range(0, queries.shape[0], size)))
-        return np.concatenate([one for one, _ in parts]), np.concatenate([one for _, one in parts])
 
     def _tiles(self, number: int) -> Iterator[RowIds]:
         """Yield the places of a list's living vectors, in parts that are not too large."""

@@ -7,7 +7,6 @@ dead rows until the index is trained anew. The vectors that count now have an or
 from __future__ import annotations
 
 from dataclasses import replace
-from math import ceil
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -20,7 +19,6 @@ from models.indexes.results import NO_ROW, Neighbours, RangeMatches
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from models.indexes.probing import ProbeRule
     from models.indexes.vector_index import VectorIndex
     from models.types import Matrix, Metric, RowIds
 
@@ -46,13 +44,12 @@ class Searchable(Protocol):
 class RowView:
     """A `VectorIndex` without its dead rows, the others renumbered."""
 
-    def __init__(self, index: VectorIndex, row_of: RowIds, rule: ProbeRule | None = None) -> None:
+    def __init__(self, index: VectorIndex, row_of: RowIds) -> None:
         """Lay numbers over an index.
 
         Args:
             index: what to search.
             row_of: (index.rows,) int64, the number of each of its rows; -1 for a dead one.
-            rule: which lists `search` probes; None for as many as the index was tuned for.
 
         Raises:
             IndexMismatchError: there are more or fewer numbers than rows.
@@ -60,7 +57,6 @@ class RowView:
         if row_of.size != index.rows:
             raise IndexMismatchError("the number of row numbers", row_of.size, index.rows)
         self.index = index
-        self.rule = rule
         self._row_of = row_of
         alive = np.flatnonzero(row_of != NO_ROW).astype(np.int64)
         self.rows = int(alive.size)
@@ -77,15 +73,6 @@ class RowView:
         effort = replace(tuned, nprobe=nprobe, k_factor=factor)
         return RowView(self.index.with_parameters(effort), self._row_of)
 
-    def probing_by(self, rule: ProbeRule) -> RowView:
-        """Return the same view, `search` of which probes lists by a rule."""
-        eager = self.probing(ceil(rule.probes))
-        return RowView(eager.index, self._row_of, rule)
-
-    def likely_lists(self, queries: Matrix, rows: RowIds, share: float) -> ProbeRule | None:
-        """Fit a rule that lets queries meet a share of some living rows; see `fitted_rule`."""
-        return self.index.likely_lists(queries, self._places()[rows], share)
-
     def require(self, rows: int, dim: int, metric: Metric) -> None:
         """Check that the living rows are as many as certain vectors, of their kind.
 
@@ -96,18 +83,9 @@ class RowView:
         if rows != self.rows:
             raise IndexMismatchError("the number of vectors", rows, self.rows)
 
-    def ranks(self, queries: Matrix, rows: RowIds) -> RowIds:
-        """Return how many lists are nearer to a query than that of a row; see `Layers.ranks`.
-
-        Args:
-            queries: (queries, dim) float32.
-            rows: (queries, any) int64, living ones.
-        """
-        return self.index.ranks(queries, self._places()[rows])
-
     def search(self, queries: Matrix, k: int) -> Neighbours:
         """Find the k nearest living rows; see `VectorIndex.search`."""
-        found = self.index.search(queries, k, self._alive, self.rule)
+        found = self.index.search(queries, k, self._alive)
         rows = np.where(found.rows == NO_ROW, NO_ROW, self._row_of[found.rows])
         return Neighbours(rows, found.similarities)
 
@@ -124,13 +102,6 @@ class RowView:
         """Find pairs of living rows, list by list; see `VectorIndex.pairs_within`."""
         rounds = self.index.pairs_within(threshold)
         return None if rounds is None else (map(self._living, found) for found in rounds)
-
-    def _places(self) -> RowIds:
-        """Return where each living row stands in the index: (rows,) int64."""
-        place = np.full(self.rows, NO_ROW)
-        living = np.flatnonzero(self._row_of != NO_ROW)
-        place[self._row_of[living]] = living
-        return place
 
     def _living(self, pairs: ListMatches) -> ListMatches:
         first, second = self._row_of[pairs.first], self._row_of[pairs.second]

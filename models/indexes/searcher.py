@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from models.indexes.layers import Layers
     from models.indexes.plans import IndexPlan
-    from models.indexes.probing import ProbeRule
     from models.types import Matrix, RowIds
 
 
@@ -52,17 +51,13 @@ class Searcher:
         self.lists = None if layers.lists is None else int(layers.lists.nlist)
         self.is_graph = isinstance(layers.whole, library().IndexHNSW)
 
-    def search(
-        self, ready: Matrix, k: int, tuned: SearchParameters, rule: ProbeRule | None = None
-    ) -> Neighbours:
+    def search(self, ready: Matrix, k: int, tuned: SearchParameters) -> Neighbours:
         """Find the k nearest rows of each query.
 
         Args:
             ready: (queries, dim) float32, prepared.
             k: how many, at least 1.
             tuned: how hard to try.
-            rule: which lists are probed, one after the other with all queries that probe it;
-                only where `Layers.is_searched_by_lists`.
         """
         if ready.shape[0] == 1 and (alone := self._alone(ready, k, tuned)):
             return alone
@@ -71,8 +66,8 @@ class Searcher:
             return no_neighbours(ready.shape[0], k)
         effort = self.effort(tuned, k=k)
         found = (
-            self._list_by_list(ready, k, effort, rule=rule)
-            if rule or self._meets_lists_often(ready, k, effort)
+            self._list_by_list(ready, k, effort)
+            if self._meets_lists_often(ready, k, effort)
             else self._nearest(ready, k, self.parameters(effort))
         )
         return self._with_more_effort(found, ready, effort, last=min(k, rows) - 1)
@@ -83,7 +78,6 @@ class Searcher:
         k: int,
         tuned: SearchParameters,
         allowed: RowIds,
-        rule: ProbeRule | None = None,
     ) -> Neighbours:
         """Find the k nearest allowed rows of each query; the fewer there are, the harder it tries.
 
@@ -94,7 +88,6 @@ class Searcher:
             k: how many, at least 1.
             tuned: the effort for all rows.
             allowed: (any,) int64, rows that may be found.
-            rule: see `search`.
 
         Raises:
             IndexMismatchError: a row that the index does not have.
@@ -104,14 +97,14 @@ class Searcher:
         rows = int(self._layers.whole.ntotal)
         require_rows(rows, allowed)
         effort = self._effort_among(tuned, rows / allowed.size, k)
-        if rule is None and self._is_cheaper_to_scan(ready.shape[0], k, effort, allowed.size):
+        if self._is_cheaper_to_scan(ready.shape[0], k, effort, allowed.size):
             return nearest_of(self._layers, ready, k, allowed, self._metric)
         flags = flags_of(rows, allowed)
         available, selector = int(np.count_nonzero(flags)), selector_of(flags)
         effort = self._effort_among(tuned, rows / available, k)
         found = (
-            self._list_by_list(ready, k, effort, flags, rule)
-            if rule or self._meets_lists_often(ready, k, effort)
+            self._list_by_list(ready, k, effort, flags)
+            if self._meets_lists_often(ready, k, effort)
             else self._nearest(ready, k, self.parameters(effort, selector))
         )
         return self._with_more_effort(
@@ -190,9 +183,8 @@ class Searcher:
         k: int,
         effort: SearchParameters,
         allowed: npt.NDArray[np.bool_] | None = None,
-        rule: ProbeRule | None = None,
     ) -> Neighbours:
-        lists = ListSearch(self._layers, effort.nprobe or 1, allowed, rule)
+        lists = ListSearch(self._layers, effort.nprobe or 1, allowed)
         distances, rows = lists.nearest(ready, k)
         return Neighbours(rows, from_faiss(distances, rows, self._metric))
 

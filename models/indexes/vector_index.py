@@ -14,7 +14,6 @@ from models.indexes.files import IndexHeader, read_index, write_index
 from models.indexes.layers import Layers
 from models.indexes.list_pairs import ListMatches, pairs_in_lists
 from models.indexes.list_search import ListSearch
-from models.indexes.probing import ProbeRule, fitted_rule
 from models.indexes.results import Neighbours, RangeMatches, faiss_radius, from_faiss
 from models.indexes.searcher import Searcher
 from models.indexes.streams import prepared
@@ -116,10 +115,6 @@ class VectorIndex:
         ready = prepared(queries, self.dim, self.metric)
         return self.layers.ranks(ready, rows, most or self.lists or 0)
 
-    def likely_lists(self, queries: Matrix, rows: RowIds, share: float) -> ProbeRule | None:
-        """Fit a rule that lets queries meet a share of some rows; see `fitted_rule`."""
-        return fitted_rule(self.layers, prepared(queries, self.dim, self.metric), rows, share)
-
     @property
     def most_met(self) -> int:
         """How many rows a query is compared with at the most."""
@@ -168,7 +163,6 @@ class VectorIndex:
         queries: Matrix,
         k: int,
         allowed: RowIds | None = None,
-        rule: ProbeRule | None = None,
     ) -> Neighbours:
         """Find the k nearest rows of each query.
 
@@ -177,7 +171,6 @@ class VectorIndex:
             k: how many, at least 1.
             allowed: (any,) int64, the only rows to consider; None for all. The effort grows as
                 they get fewer, so that a filter does not spoil the answer.
-            rule: which lists to probe, see `likely_lists`; None for as many as were tuned.
 
         Returns:
             (queries, k) rows and similarities, nearest first; -1 and -inf where there are fewer
@@ -189,8 +182,8 @@ class VectorIndex:
         ready = prepared(queries, self.dim, self.metric)
         effort = self.plan.search_parameters
         if allowed is None:
-            return self._searcher.search(ready, k, effort, rule)
-        return self._searcher.search_among(ready, k, effort, allowed, rule)
+            return self._searcher.search(ready, k, effort)
+        return self._searcher.search_among(ready, k, effort, allowed)
 
     def range_search(
         self, queries: Matrix, threshold: float, most: int | None = None

@@ -1,44 +1,37 @@
-"""Blocks of a long graph build, kept so that a killed one goes on where it was.
+"""Lists of a long graph build, kept so that a killed one goes on where it was.
 
-A build through an index takes minutes at a million rows. Each block of lists is written whole under
-a name that tells what it was computed from, so the next build of the same inputs takes over those
-that are there, to the same bytes in the end; blocks of other inputs are removed.
+A build takes a minute at a million rows. After each turn through some of the cells its lists are
+written whole, under a name that tells what they were computed from and how many turns they have
+seen. The next build of the same inputs goes on from there, to the same bytes in the end; lists of
+other inputs are removed.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import pyarrow as pa
 
 from data.content import digest_of_ids
-from models.analysis.graph import link_rows, query_rows
-from models.analysis.graph_effort import for_graph
 from models.indexes.faiss_library import installation
 from models.indexes.results import Neighbours
-from tasks.stages.builds import last_build, progress_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
-    from models.analysis.graph import GraphOptions
-    from models.indexes.row_view import RowView
-    from tasks.stages.builds import BuildStep
 
-_REVISION = 3
+_REVISION: Final = 4
 """Raise it when the same inputs should give other lists."""
+_SUFFIX: Final = ".arrow"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The blocks of one build.
+    """The lists of one build; see `models.analysis.linking.Kept`.
 
     Attributes:
         lake: where they are kept.
@@ -52,7 +45,7 @@ class Checkpoints:
     def of(
         cls, lake: Lake, space: SpaceRow, vectors: ShardVectors, inputs: dict[str, Any]
     ) -> Checkpoints:
-        """Open the blocks of a build, and remove those that belong to another one.
+        """Open the lists of a build, and remove those that belong to another one.
 
         Args:
             lake: where they are kept.
@@ -62,7 +55,7 @@ class Checkpoints:
         """
         every = inputs | {
             "vectors": vectors.digest,
-            "rows": query_rows(vectors.dim),
+            "faiss": installation().version,
             "revision": _REVISION,
         }
         name = digest_of_ids([json.dumps(every, sort_keys=True)])
@@ -71,75 +64,42 @@ class Checkpoints:
                 lake.store.delete_folder(f"{_place(space)}/{other}")
         return cls(lake, f"{_place(space)}/{name}")
 
-    def stored(self) -> Iterator[tuple[int, Neighbours]]:
-        """Yield the blocks that a former build has left, from the first row on, without a gap."""
-        found = set(self.lake.store.names(self.folder))
-        start = 0
-        while _name(start) in found:
-            content = self.lake.store.read(f"{self.folder}/{_name(start)}")
-            table = pa.ipc.open_stream(content).read_all()
-            width = int(table.schema.metadata[b"neighbours"])
-            rows = table["row"].to_numpy().reshape(-1, width)
-            yield start, Neighbours(rows, table["similarity"].to_numpy().reshape(-1, width))
-            start += rows.shape[0]
+    def load(self) -> tuple[int, Neighbours] | None:
+        """Return how many turns a former build has done, and its lists."""
+        names = sorted(self.lake.store.names(self.folder))
+        if not names:
+            return None
+        content = self.lake.store.read(f"{self.folder}/{names[-1]}")
+        table = pa.ipc.open_stream(content).read_all()
+        width = int(table.schema.metadata[b"neighbours"])
+        lists = Neighbours(
+            table["row"].to_numpy().reshape(-1, width).copy(),
+            table["similarity"].to_numpy().reshape(-1, width).copy(),
+        )
+        return int(names[-1].removesuffix(_SUFFIX)), lists
 
-    def keep(self, start: int, block: Neighbours) -> None:
-        """Write the lists of consecutive rows."""
-        width = block.rows.shape[1]
+    def save(self, turns: int, lists: Neighbours) -> None:
+        """Write the lists after a turn; those before it are of no use any more."""
+        before = list(self.lake.store.names(self.folder))
         table = pa.table(
             {
-                "row": pa.array(np.ascontiguousarray(block.rows).ravel()),
-                "similarity": pa.array(np.ascontiguousarray(block.similarities).ravel()),
+                "row": pa.array(lists.rows.ravel()),
+                "similarity": pa.array(lists.similarities.ravel()),
             }
-        ).replace_schema_metadata({"neighbours": str(width)})
+        ).replace_schema_metadata({"neighbours": str(lists.rows.shape[1])})
         content = io.BytesIO()
         with pa.ipc.new_stream(content, table.schema) as writer:
             writer.write_table(table)
-        self.lake.store.write(f"{self.folder}/{_name(start)}", content.getvalue(), "checkpoint")
-
-
-def resumed_links(
-    lake: Lake, step: BuildStep, vectors: ShardVectors, index: RowView, options: GraphOptions
-) -> Iterator[tuple[int, Neighbours]]:
-    """Find the lists of all rows through an index; those that a former build has found are kept.
-
-    Args:
-        lake: where they are kept.
-        step: the stage; its inputs have `k` and `target_recall`.
-        vectors: all rows.
-        index: over the same rows in the same order.
-        options: as for `link_rows`.
-
-    Yields:
-        As `link_rows` does; all rows in order.
-    """
-    build = last_build(lake, "index", step.space)
-    known = json.loads(build["details"]) if build else {}
-    inputs = step.inputs | {"index": known, "faiss": installation().version}
-    checkpoints = Checkpoints.of(lake, step.space, vectors, inputs)
-    done = 0
-    for start, block in checkpoints.stored():
-        done = start + block.rows.shape[0]
-        yield start, block
-    if done == vectors.rows:
-        return
-    k, progress = step.inputs["k"], progress_of("graph", step.space)
-    eager = for_graph(vectors, index, k, step.inputs["target_recall"], options.seed)
-    left = replace(options, first=done)
-    for start, block in link_rows(vectors, eager, index.index.metric, k, left, progress):
-        checkpoints.keep(start, block)
-        yield start, block
+        path = f"{self.folder}/{turns:06d}{_SUFFIX}"
+        self.lake.store.write(path, content.getvalue(), "checkpoint")
+        self.lake.store.delete([f"{self.folder}/{name}" for name in before])
 
 
 def forget_checkpoints(lake: Lake, space: SpaceRow) -> None:
-    """Remove all blocks of a space: its graph stands."""
+    """Remove all lists of a space: its graph stands."""
     if lake.store.folders(_place(space)):
         lake.store.delete_folder(_place(space))
 
 
 def _place(space: SpaceRow) -> str:
     return f"checkpoints/{space.key}"
-
-
-def _name(start: int) -> str:
-    return f"{start:012d}.arrow"

@@ -27,6 +27,10 @@ _COMPARED_TEXT: Final = 140
 """A digest, lengths and places of a text, and one band while it is sorted."""
 _TRAINED: Final = 4
 """Copies of a training sample: as read, scaled, sampled by FAISS, residuals."""
+_TORCH: Final = 230_000_000
+"""torch, which multiplies bytes."""
+_MET: Final = 800
+"""Of a row that is linked with those around it: its visits, and what is offered to its list."""
 _LISTED: Final = 40
 """A neighbour of a row of a group, on its way to or from the file."""
 
@@ -44,16 +48,24 @@ def index_need(vectors: ShardVectors, largest: tuple[IndexPlan, int]) -> int:
     return _common(vectors) + max(training, 5 * index_bytes // 4 + _batches(vectors))
 
 
-def graph_need(vectors: ShardVectors, k: int, index_bytes: int, *, updated: bool) -> int:
-    """Return what linking rows takes; with `updated`, all lists are held."""
+def graph_need(vectors: ShardVectors, k: int, *, exact: bool, precise: bool = True) -> int:
+    """Return what building a graph takes.
+
+    Args:
+        vectors: what is linked.
+        k: how many neighbours a row has.
+        exact: whether it is built by brute force.
+        precise: otherwise, whether vectors are held in 16 bits rather than 8.
+    """
+    linked = 0 if exact else _TORCH + vectors.rows * (vectors.dim * (2 if precise else 1) + _MET)
+    return _common(vectors) + linked + 24 * k * vectors.rows + _batches(vectors)
+
+
+def graph_update_need(vectors: ShardVectors, k: int, index_bytes: int) -> int:
+    """Return what bringing a graph up to date through an index takes."""
     block = query_rows(vectors.dim) * (3 * 4 * vectors.dim + 40 * k)
-    lists = 12 * k * vectors.rows if updated else 0
-    return (
-        _common(vectors)
-        + 5 * index_bytes // 4
-        + min(block, _batches(vectors))
-        + (_group(vectors, k) + lists)
-    )
+    searched = 5 * index_bytes // 4 + min(block, _batches(vectors))
+    return _common(vectors) + searched + _group(vectors, k) + 12 * k * vectors.rows
 
 
 def pairs_need(vectors: ShardVectors, index_bytes: int) -> int:

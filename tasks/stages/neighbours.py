@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +13,8 @@ from data.space_files import GROUP_ROWS, numbered_lists, offsets_of
 from models.analysis.graph import (
     GraphOptions,
     NeighbourGraph,
-    SampledLists,
+    build_graph,
     is_exact_affordable,
-    link_rows,
 )
 from models.analysis.graph_update import MOST_CHANGED, OldGraph, remeasured, update_graph
 from models.indexes.growth import MOST_UNMEASURED
@@ -29,21 +28,20 @@ from tasks.stages.builds import (
     build_if_changed,
     progress_of,
 )
-from tasks.stages.checkpoints import forget_checkpoints, resumed_links
+from tasks.stages.checkpoints import Checkpoints, forget_checkpoints
 from tasks.stages.indexing import index_over, stored_index_bytes
-from tasks.stages.needs import graph_need
+from tasks.stages.needs import graph_need, graph_update_need
 from tasks.stages.spaces import require_space, space_vectors
 from tasks.stages.stored_graph import hold_graph, read_lists
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from data.catalog import SpaceRow
     from data.lake import Lake
     from data.vectors import ShardVectors
     from latentlake.settings import Settings
     from models.indexes.recall import RecallEstimate
-    from models.indexes.row_view import RowView
     from tasks.stages.receipts import StageReceipt
 
 
@@ -51,22 +49,19 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
     """Bring the space's neighbour graph up to date, if its vectors or k have changed."""
     space = require_space(lake, settings, name)
     vectors = space_vectors(lake, settings, space)
-    configured, options = settings.space(space.id.name), GraphOptions(seed=settings.run.seed)
-    k, target = configured.neighbours, configured.graph_recall
-    step = BuildStep("graph", space, {"k": k, "seed": options.seed, "target_recall": target})
+    configured = settings.space(space.id.name)
+    options = GraphOptions(target_recall=configured.graph_recall, seed=settings.run.seed)
+    k = configured.neighbours
+    inputs = {"k": k, "seed": options.seed, "target_recall": options.target_recall}
+    step = BuildStep("graph", space, inputs)
 
     def work(last: Details | None) -> Built:
-        needed = graph_need(vectors, k, stored_index_bytes(lake, space), updated=last is not None)
-        budget_of(settings).require(f"graph of space '{space.label}'", needed)
-        index = index_over(lake, space, vectors)
-        old = _old_graph(lake, space, vectors, k) if last else None
-        made = _updated(old, vectors, index, last, options)
+        made = _updated(lake, settings, step, vectors, last, options)
         if isinstance(made, str):
-            made = _built(lake, step, vectors, index, made, run_id)
-        elif made.graph is not None:
-            lists = Neighbours(made.graph.rows, made.graph.similarities)
-            lake.replace_space("neighbours", space.key, _parts(vectors, [(0, lists)]), run_id)
-            hold_graph(lake, space, vectors, lists)
+            made = _built(lake, settings, step, vectors, options, made)
+        lists = Neighbours(made.graph.rows, made.graph.similarities)
+        lake.replace_space("neighbours", space.key, _parts(vectors, lists), run_id)
+        hold_graph(lake, space, vectors, lists)
         exact = made.measured is None
         details = {"k": k, "exact": exact, "update": made.update, "measured": made.measured}
         note = "exact" if made.measured is None else f"recall@{k} {made.measured['mean']:.3f}"
@@ -78,75 +73,73 @@ def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> S
     return receipt
 
 
-def _built(
-    lake: Lake,
-    step: BuildStep,
-    vectors: ShardVectors,
-    index: RowView | None,
-    update: str,
-    run_id: str,
-) -> _Made:
-    """Search for all rows, and store their lists as they are found."""
-    k, metric = step.inputs["k"], Metric(step.space.id.metric)
-    options = GraphOptions(seed=step.inputs["seed"])
-    sampled = SampledLists.drawn(vectors.rows, k, options)
-    exact = index is None or is_exact_affordable(vectors, options)
-    progress = progress_of("graph", step.space)
-
-    def linked() -> Iterator[tuple[int, Neighbours]]:
-        blocks = (
-            link_rows(vectors, index, metric, k, options, progress)
-            if index is None or exact
-            else resumed_links(lake, step, vectors, index, options)
-        )
-        for start, block in blocks:
-            sampled.keep(start, block)
-            release_unused()
-            yield start, block
-
-    lake.replace_space("neighbours", step.space.key, _parts(vectors, linked()), run_id)
-    if exact:
-        return _Made(None, vectors.rows, update, None)
-    recall = sampled.recall(vectors, metric)
-    return _Made(None, vectors.rows, update, _measurement(recall, vectors.rows))
-
-
 @dataclass(frozen=True, slots=True)
 class _Made:
     """A graph that was made.
 
     Attributes:
-        graph: the lists; None where they are stored already.
+        graph: all lists.
         changed: how many of them are not what they were.
         update: what was done and why.
         measured: the last measurement of its recall, and what has changed since; None if exact.
     """
 
-    graph: NeighbourGraph | None
+    graph: NeighbourGraph
     changed: int
     update: str
     measured: dict[str, Any] | None
 
 
-def _updated(
-    old: OldGraph | None,
+def _built(
+    lake: Lake,
+    settings: Settings,
+    step: BuildStep,
     vectors: ShardVectors,
-    index: RowView | None,
-    details: Details | None,
+    options: GraphOptions,
+    update: str,
+) -> _Made:
+    """Search for all rows; from 8 bits a dimension where there is no memory for 16."""
+    k, space, budget = step.inputs["k"], step.space, budget_of(settings)
+    exact = is_exact_affordable(vectors, options)
+    precise = graph_need(vectors, k, exact=exact) <= budget.limit
+    needed = graph_need(vectors, k, exact=exact, precise=precise)
+    budget.require(f"graph of space '{space.label}'", needed)
+    options = replace(options, precise=precise)
+    kept = None
+    if not exact:
+        kept = Checkpoints.of(lake, space, vectors, step.inputs | {"precise": precise})
+    progress = progress_of("graph", space)
+    graph = build_graph(vectors, Metric(space.id.metric), k, options, kept, progress)
+    release_unused()
+    measured = None if graph.recall is None else _measurement(graph.recall, vectors.rows)
+    return _Made(graph, vectors.rows, update, measured)
+
+
+def _updated(
+    lake: Lake,
+    settings: Settings,
+    step: BuildStep,
+    vectors: ShardVectors,
+    last: Details | None,
     options: GraphOptions,
 ) -> _Made | str:
     """Update the stored graph; or say why it has to be rebuilt."""
-    if old is None or details is None:
+    if last is None:
         return "built: the first of these settings"
+    k, space = step.inputs["k"], step.space
+    needed = graph_update_need(vectors, k, stored_index_bytes(lake, space))
+    budget_of(settings).require(f"graph of space '{space.label}'", needed)
+    old = _old_graph(lake, space, vectors, k)
     if old.changed_share > MOST_CHANGED:
         return f"rebuilt: {old.changed_share:.0%} of the lists would change"
     affordable = is_exact_affordable(vectors, options)
-    if affordable and not details["exact"]:
+    if affordable and not last["exact"]:
         return "rebuilt: small enough to be exact now"
+    index = index_over(lake, space, vectors)
     update = update_graph(vectors, index, old, options)
     measured: dict[str, Any] | str | None = None
-    if not details["exact"] or not (affordable or index is None):
-        measured = _kept_recall(details["measured"], old, vectors, update.graph, options)
+    if not last["exact"] or not (affordable or index is None):
+        measured = _kept_recall(last["measured"], old, vectors, update.graph, options)
     if isinstance(measured, str):
         return measured
     changed = update.changed.size
@@ -196,19 +189,18 @@ def _old_graph(lake: Lake, space: SpaceRow, vectors: ShardVectors, k: int) -> Ol
     )
 
 
-def _parts(vectors: ShardVectors, blocks: Iterable[tuple[int, Neighbours]]) -> Iterator[pa.Table]:
-    """Bring lists of consecutive rows into the form of the table, a row group at a time."""
-    for first, block in blocks:
-        for start in range(0, block.rows.shape[0], GROUP_ROWS):
-            rows = block.rows[start : start + GROUP_ROWS]
-            present = rows != NO_ROW
-            similarities = block.similarities[start : start + GROUP_ROWS][present]
-            yield pa.table(
-                {
-                    "content_id": vectors.content_ids.slice(first + start, rows.shape[0]),
-                    "neighbours": numbered_lists(rows, vectors.content_ids),
-                    "similarities": pa.ListArray.from_arrays(
-                        offsets_of(present), pa.array(similarities, pa.float32())
-                    ),
-                }
-            )
+def _parts(vectors: ShardVectors, lists: Neighbours) -> Iterator[pa.Table]:
+    """Bring lists into the form of the table, a row group at a time."""
+    for start in range(0, vectors.rows, GROUP_ROWS):
+        rows = lists.rows[start : start + GROUP_ROWS]
+        present = rows != NO_ROW
+        similarities = lists.similarities[start : start + GROUP_ROWS][present]
+        yield pa.table(
+            {
+                "content_id": vectors.content_ids.slice(start, rows.shape[0]),
+                "neighbours": numbered_lists(rows, vectors.content_ids),
+                "similarities": pa.ListArray.from_arrays(
+                    offsets_of(present), pa.array(similarities, pa.float32())
+                ),
+            }
+        )

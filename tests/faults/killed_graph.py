@@ -1,4 +1,4 @@
-"""Build a graph in many blocks, and die at one: `python -m ... FOLDER TRACE POINT COUNT`."""
+"""Build a graph in many turns, and die at one: `python -m ... FOLDER TRACE POINT COUNT`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 from latentlake.commit_points import watching
-from models.analysis import graph
+from models.analysis import graph, linking
+from models.indexes import cells
 from tasks.stages import neighbours
 from tests.faults.forks import killer
 from tests.faults.lakes import run_whole
@@ -18,8 +19,9 @@ if __name__ == "__main__":
     folder, trace, point, count = sys.argv[1:]
     descriptor = os.open(trace, os.O_WRONLY | os.O_TRUNC | os.O_CREAT)
     with (
-        # Small sets are linked by brute force, in one block.
-        patch.object(graph, "QUERY_ROWS", 10),
+        # Small sets are linked by brute force, at once.
+        patch.object(cells, "CELL_ROWS", 5),
+        patch.object(linking, "_TURN_ROWS", 10),
         patch.object(graph, "is_exact_affordable", lambda *_: False),
         patch.object(neighbours, "is_exact_affordable", lambda *_: False),
         watching(killer(point, int(count), descriptor)),

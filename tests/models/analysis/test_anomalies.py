@@ -32,7 +32,7 @@ def gaussian(rows: int, dim: int, seed: int = 0) -> Matrix:
 
 def analyse(matrix: Matrix, metric: Metric = Metric.L2, k: int = 15) -> Anomalies:
     vectors = ArrayVectors(matrix)
-    return find_anomalies(vectors, build_graph(vectors, None, metric, k))
+    return find_anomalies(vectors, build_graph(vectors, metric, k))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def analyse(matrix: Matrix, metric: Metric = Metric.L2, k: int = 15) -> Anomalie
 )
 def test_the_neighbour_distance_is_sklearns(metric: Metric, theirs: str) -> None:
     matrix = gaussian(300, 6)
-    graph = build_graph(ArrayVectors(matrix), None, metric, 12)
+    graph = build_graph(ArrayVectors(matrix), metric, 12)
     distances, _ = NearestNeighbors(n_neighbors=12, metric=theirs).fit(matrix).kneighbors()
     scores = NeighbourDistance().scores(ArrayVectors(matrix), graph)
     np.testing.assert_allclose(scores, distances.mean(axis=1), rtol=1e-3, atol=1e-5)
@@ -49,7 +49,7 @@ def test_the_neighbour_distance_is_sklearns(metric: Metric, theirs: str) -> None
 @given(rows=st.integers(2, 80), dim=st.integers(1, 30), metric=st.sampled_from(list(Metric)))
 def test_the_mahalanobis_distance_is_sklearns(rows: int, dim: int, metric: Metric) -> None:
     matrix = gaussian(rows, dim, seed=rows)
-    graph = build_graph(ArrayVectors(matrix), None, metric, 3)
+    graph = build_graph(ArrayVectors(matrix), metric, 3)
     ours = Mahalanobis().scores(ArrayVectors(matrix), graph)
     x = (normalised(matrix) if metric is Metric.COSINE else matrix).astype(np.float64)
     if np.ptp(x, axis=0).max() < 1e-6:  # one dimension, scaled to length 1
@@ -60,7 +60,7 @@ def test_the_mahalanobis_distance_is_sklearns(rows: int, dim: int, metric: Metri
 
 def test_a_stream_in_parts_scores_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = ArrayVectors(gaussian(500, 6))
-    graph = build_graph(vectors, None, Metric.L2)
+    graph = build_graph(vectors, Metric.L2)
     whole = Mahalanobis().scores(vectors, graph)
     monkeypatch.setattr(detectors, "_STREAM_BYTES", 24 * 64)
     np.testing.assert_allclose(Mahalanobis().scores(vectors, graph), whole, rtol=1e-9)
@@ -93,7 +93,7 @@ def test_ranks_follow_the_mean_percentile_and_then_the_row() -> None:
 
 def test_normal_neighbours_are_the_nearest_that_are_not_strange() -> None:
     matrix = gaussian(120, 3)
-    graph = build_graph(ArrayVectors(matrix), None, Metric.L2, 8)
+    graph = build_graph(ArrayVectors(matrix), Metric.L2, 8)
     found = find_anomalies(ArrayVectors(matrix), graph, normal_neighbours=4)
     for row in range(120):
         nearest = [n for n in graph.rows[row].tolist() if found.ranks[n] > 6][:4]
@@ -132,7 +132,7 @@ class FirstColumn:
 
 def test_another_detector_joins() -> None:
     vectors = ArrayVectors(gaussian(50, 3))
-    graph = build_graph(vectors, None, Metric.L2, 5)
+    graph = build_graph(vectors, Metric.L2, 5)
     found = find_anomalies(vectors, graph, (FirstColumn(),))
     np.testing.assert_array_equal(np.argsort(found.ranks), np.argsort(-vectors.matrix[:, 0]))
 
@@ -147,6 +147,6 @@ def test_both_detectors_tell_scattered_anomalies_apart() -> None:
 
 
 def test_a_graph_of_other_rows_is_refused() -> None:
-    graph = build_graph(ArrayVectors(gaussian(20, 3)), None, Metric.L2)
+    graph = build_graph(ArrayVectors(gaussian(20, 3)), Metric.L2)
     with pytest.raises(IndexMismatchError, match="graph's number of rows is 20"):
         find_anomalies(ArrayVectors(gaussian(21, 3)), graph)

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from models.analysis.effort import PAIRS_FOUND, for_pairs, found_for
-from models.analysis.graph import build_graph
-from models.analysis.graph_effort import for_graph
 from models.analysis.pairs import PairLimits, find_pairs
 from models.indexes import list_pairs
 from models.indexes.errors import TooManyMatchesError
@@ -16,7 +14,7 @@ from models.indexes.row_view import RowView
 from models.indexes.vector_index import VectorIndex
 from models.types import ArrayVectors, Matrix, Metric, RowIds
 
-ROWS, DIM, K, PROBES = 12_000, 16, 10, 64
+ROWS, DIM, PROBES = 12_000, 16, 64
 NEAR = 0.95
 ALL = np.arange(ROWS, dtype=np.int64)
 
@@ -44,66 +42,6 @@ def view(matrix: Matrix) -> RowView:
 
 def probes(view: RowView) -> int:
     return view.index.plan.search_parameters.nprobe or 0
-
-
-@pytest.mark.parametrize("target", [0.5, 0.8, 0.95])
-def test_a_graph_is_as_good_as_it_was_asked_for_and_not_much_better(
-    matrix: Matrix, view: RowView, target: float
-) -> None:
-    vectors = ArrayVectors(matrix)
-    chosen = for_graph(vectors, view, K, target, seed=1)
-    similarities = matrix @ matrix.T
-    np.fill_diagonal(similarities, -2)
-    least = np.partition(similarities, -K, axis=1)[:, -K]
-
-    def recall(tried: RowView) -> float:
-        found = tried.search(matrix, K + 1).without(ALL)
-        return float((found.similarities >= least[:, None] - 1e-6).mean())
-
-    assert recall(chosen) >= target - 0.01
-    assert recall(chosen) < target + 0.05
-    assert chosen.rule is not None
-    fewest = next(n for n in range(1, 129) if recall(view.probing(n)) >= recall(chosen) - 0.001)
-    assert chosen.rule.probes < fewest, "one number of lists for all rows has to be larger"
-
-
-def test_where_codes_spoil_what_lists_hold_a_graph_tries_harder(matrix: Matrix) -> None:
-    plan = IndexPlan("IVF64,SQ4", SearchParameters(nprobe=8), 6000, ())
-    index = VectorIndex.empty(DIM, Metric.COSINE, plan)
-    index.train(matrix[:6000], 0)
-    index.add(matrix)
-    view, vectors = RowView(index, ALL), ArrayVectors(matrix)
-    rules = [for_graph(vectors, view, K, target, seed=1).rule for target in (0.5, 0.6)]
-    lists = view.likely_lists(matrix[:600], _truth(matrix[:600], matrix), 0.6)
-    assert rules[0] is not None
-    assert rules[1] is not None
-    assert lists is not None
-    assert rules[0].compared < rules[1].compared
-    assert rules[1].compared > lists.compared
-    assert for_graph(vectors, view, K, 0.99, seed=1).rule is None, "no lists hold enough"
-
-
-def test_dead_rows_take_no_place_in_a_graph(matrix: Matrix, view: RowView) -> None:
-    alive = np.flatnonzero(np.random.default_rng(5).random(ROWS) < 0.7)
-    row_of = np.full(ROWS, -1, np.int64)
-    row_of[alive] = np.arange(alive.size)
-    some = RowView(view.index, row_of)
-    living = matrix[alive]
-    chosen = for_graph(ArrayVectors(living), some, K, 0.9, seed=1)
-    found = chosen.search(living, K + 1).without(np.arange(alive.size))
-    assert chosen.rule is not None
-    hits = (found.rows[:, :, None] == _truth(living, living)[:, None]).any(axis=1)
-    assert hits.mean() >= 0.89
-    whole = for_graph(ArrayVectors(matrix), view, K, 0.9, seed=1).rule
-    assert whole is not None
-    assert chosen.rule.compared < 1.2 * whole.compared, "dead rows lie in the same lists"
-
-
-def _truth(queries: Matrix, matrix: Matrix) -> RowIds:
-    """Return the K nearest others; queries are the first rows."""
-    similarities = queries @ matrix.T
-    np.fill_diagonal(similarities, -2)
-    return np.argsort(-similarities, axis=1)[:, :K]
 
 
 def test_pairs_of_near_copies_need_few_lists(matrix: Matrix, view: RowView) -> None:
@@ -181,8 +119,6 @@ def test_an_exact_index_has_no_effort(matrix: Matrix) -> None:
     index.add(matrix)
     flat = RowView(index, ALL)
     assert for_pairs(ArrayVectors(matrix), flat, ALL, NEAR, 10**7) is flat
-    assert for_graph(ArrayVectors(matrix), flat, K, 0.9, 0) is flat
-    assert build_graph(ArrayVectors(matrix), flat, Metric.COSINE, K).recall is None
 
 
 CODECS = ["Flat", "SQfp16", "SQ8", "PQ8x4fsr,Refine(SQfp16)"]

@@ -53,7 +53,7 @@ def test_after_any_batches_the_graph_is_the_one_of_brute_force(
     random = np.random.default_rng(seed)
     everything = clumped(60, 5, seed)
     ids = np.sort(random.choice(60, 30, replace=False)).astype(np.int64)
-    graph = build_graph(ArrayVectors(everything[ids]), None, metric, K)
+    graph = build_graph(ArrayVectors(everything[ids]), metric, K)
     for size in steps:
         after = np.sort(random.choice(60, size, replace=False)).astype(np.int64)
         vectors = ArrayVectors(everything[after])
@@ -64,7 +64,7 @@ def test_after_any_batches_the_graph_is_the_one_of_brute_force(
         same = np.setdiff1d(np.arange(size), update.changed)
         np.testing.assert_array_equal(update.graph.rows[same], known_rows[same])
         graph, ids = update.graph, after
-        expected = build_graph(vectors, None, metric, K)
+        expected = build_graph(vectors, metric, K)
         np.testing.assert_allclose(graph.similarities, expected.similarities, rtol=1e-4, atol=1e-4)
         known = graph.rows != NO_ROW
         assert (known == (expected.rows != NO_ROW)).all()
@@ -77,11 +77,11 @@ def test_through_an_index_the_update_keeps_the_recall() -> None:
     view = viewed(matrix, Metric.COSINE, IndexKind.IVF_SQFP16)
     options = GraphOptions(exact_flops=0)
     before = np.arange(2900, dtype=np.int64)
-    first = build_graph(ArrayVectors(matrix[:2900]), None, Metric.COSINE, K)
+    first = build_graph(ArrayVectors(matrix[:2900]), Metric.COSINE, K)
     lists = Neighbours(first.rows, first.similarities)
     old = carried(lists, before, np.arange(3000, dtype=np.int64), Metric.COSINE)
     updated = update_graph(ArrayVectors(matrix), view, old, options).graph
-    expected = build_graph(ArrayVectors(matrix), None, Metric.COSINE, K)
+    expected = build_graph(ArrayVectors(matrix), Metric.COSINE, K)
     hits = (updated.rows[:, :, None] == expected.rows[:, None, :]).any(axis=2).mean()
     recall = remeasured(ArrayVectors(matrix), updated, options)
     assert hits >= 0.95
@@ -91,7 +91,7 @@ def test_through_an_index_the_update_keeps_the_recall() -> None:
 def test_old_lists_take_the_new_rows_that_have_them_nearby() -> None:
     matrix, old_rows, rows = clumped(400, 6, 3), 340, 400
     similarities = oracle_cosines(matrix)
-    first = build_graph(ArrayVectors(matrix[:old_rows]), None, Metric.COSINE, K)
+    first = build_graph(ArrayVectors(matrix[:old_rows]), Metric.COSINE, K)
     before = np.arange(old_rows, dtype=np.int64)
     old = carried(
         Neighbours(first.rows, first.similarities), before, np.arange(rows), Metric.COSINE
@@ -124,7 +124,7 @@ def test_pairs_do_not_depend_on_the_batches(metric: Metric, seed: int, cut: int)
     matrix = clumped(80, 4, seed)
     matrix[1] = matrix[0]
     view, vectors = viewed(matrix, metric), ArrayVectors(matrix)
-    whole = build_graph(vectors, None, metric, 3).similarities
+    whole = build_graph(vectors, metric, 3).similarities
     threshold = float(np.median(whole))
     once = find_pairs(vectors, view, threshold, np.arange(80, dtype=np.int64))
     early = find_pairs(
@@ -162,7 +162,7 @@ def test_a_view_leaves_dead_rows_out() -> None:
     row_of[alive] = np.arange(4)
     view = RowView(index, row_of)
     found = view.search(matrix[alive], 4)
-    expected = build_graph(ArrayVectors(matrix[alive]), None, Metric.L2, 3)
+    expected = build_graph(ArrayVectors(matrix[alive]), Metric.L2, 3)
     own = np.arange(4, dtype=np.int64)
     np.testing.assert_array_equal(found.without(own).rows, expected.rows)
     near = view.range_search(matrix[alive], -1e9)

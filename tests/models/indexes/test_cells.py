@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 METRICS = list(Metric)
 ALL_METRICS = pytest.mark.parametrize("metric", METRICS)
-ARRAYS = ("rows", "bounds", "centroids", "coarse", "fine", "scales", "squares")
+ARRAYS = ("rows", "bounds", "centroids")
+CODES = ("coarse", "fine", "scales", "squares")
 
 
 def gaussian(rows: int, dim: int, seed: int = 0) -> Matrix:
@@ -49,11 +50,10 @@ ALL_SETS = pytest.mark.parametrize("name", list(SETS))
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Let cells have 10 rows on average and 25 at most, so that small sets have many."""
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let cells have 10 rows on average and 30 at most, so that small sets have many."""
     monkeypatch.setattr(module, "CELL_ROWS", 10)
-    monkeypatch.setattr(module, "_MOST_ROWS", 25)
-    return 25
+    monkeypatch.setattr(module, "_MOST", 3)
 
 
 @pytest.fixture
@@ -63,8 +63,8 @@ def own_threads() -> Iterator[None]:
     use_threads(before)
 
 
-def of(matrix: Matrix, metric: Metric, seed: int = 0) -> Cells:
-    return Cells.of(ArrayVectors(matrix.astype(np.float32)), metric, seed)
+def of(matrix: Matrix, metric: Metric, seed: int = 0, *, precise: bool = True) -> Cells:
+    return Cells.of(ArrayVectors(matrix.astype(np.float32)), metric, seed, precise=precise)
 
 
 def check_shape(cells: Cells, rows: int, dim: int, most: int) -> None:
@@ -76,7 +76,7 @@ def check_shape(cells: Cells, rows: int, dim: int, most: int) -> None:
     assert cells.lengths.min() >= 1
     assert cells.lengths.max() <= most
     assert cells.centroids.shape == (cells.count, dim)
-    assert cells.coarse.shape == cells.fine.shape == (rows, dim)
+    assert cells.codes.coarse.shape == (rows, dim)
     homes = cells.homes()
     assert homes.shape == (rows,)
     for cell, (start, stop) in enumerate(zip(cells.bounds[:-1], cells.bounds[1:], strict=True)):
@@ -91,28 +91,39 @@ def meant(matrix: Matrix, metric: Metric) -> Matrix:
 @pytest.mark.usefixtures("small")
 @ALL_SETS
 @ALL_METRICS
-def test_cells_hold_every_row_once_and_as_it_is(name: str, metric: Metric) -> None:
+@pytest.mark.parametrize("precise", [True, False])
+def test_cells_hold_every_row_once_and_as_it_is(name: str, metric: Metric, precise: bool) -> None:
     matrix = SETS[name].astype(np.float32)
-    cells = of(matrix, metric)
-    check_shape(cells, *matrix.shape, most=25)
+    cells = of(matrix, metric, precise=precise)
+    check_shape(cells, *matrix.shape, most=30)
     held = cells.vectors(slice(None))
     own = meant(matrix, metric)[cells.rows]
+    step = 1 if precise else 256
     shift = np.zeros(matrix.shape[1], np.float32)
     if metric is Metric.L2:  # the mean of a sample, which the row with the finest code tells best
-        finest = cells.scales.argmin()
+        finest = cells.codes.scales.argmin()
         shift = own[finest] - held[finest]
-        near = 0.2 * own.std(axis=0) + 1e-5 * np.abs(own).max() + 1e-30
+        near = (
+            0.2 * own.std(axis=0)
+            + 0.51 * step * cells.codes.scales.min()
+            + 1e-5 * np.abs(own).max()
+            + 1e-30
+        )
         assert (np.abs(shift - own.mean(axis=0)) <= near).all()
-    # Half a step of the fine code, and what float32 loses of the value and of the mean.
-    bound = 0.51 * cells.scales[:, None] + 4e-7 * np.abs(own).max(axis=1, keepdims=True)
-    bound = np.where(cells.scales[:, None] == 1, np.abs(own) + 1e-30, bound)
-    bound += 4e-7 * np.abs(shift).max() + 0.51 * (metric is Metric.L2) * cells.scales.min()
+    # Half a step of the finer code, and what float32 loses of the value and of the mean.
+    bound = 0.51 * step * cells.codes.scales[:, None] + 4e-7 * np.abs(own).max(
+        axis=1, keepdims=True
+    )
+    bound = np.where(cells.codes.scales[:, None] == 1, np.abs(own) + 1e-30, bound)
+    bound += (
+        4e-7 * np.abs(shift).max() + 0.51 * step * (metric is Metric.L2) * cells.codes.scales.min()
+    )
     assert (np.abs(own - shift - held) <= bound).all()
     largest = np.abs(own - shift).max(axis=1)
-    usual = cells.scales != 1
-    np.testing.assert_allclose(cells.scales[usual] * 127 * 256, largest[usual], rtol=1e-3)
+    usual = cells.codes.scales != 1
+    np.testing.assert_allclose(cells.codes.scales[usual] * 127 * 256, largest[usual], rtol=1e-3)
     squares = np.square(held.astype(np.float64)).sum(axis=1)
-    np.testing.assert_allclose(cells.squares, squares, rtol=1e-5)
+    np.testing.assert_allclose(cells.codes.squares, squares, rtol=1e-5)
 
 
 @pytest.mark.usefixtures("small")
@@ -129,7 +140,7 @@ def test_sets_of_any_size_have_cells(
 ) -> None:
     matrix = gaussian(rows, dim, seed)[np.arange(rows) // copies]
     cells = of(matrix, metric, seed)
-    check_shape(cells, rows, dim, most=25)
+    check_shape(cells, rows, dim, most=30)
     if metric is not Metric.L2:
         np.testing.assert_allclose(
             cells.vectors(slice(None)), meant(matrix, metric)[cells.rows], atol=1e-4
@@ -142,8 +153,8 @@ def test_thousands_of_copies_among_others_make_cells_no_longer_than_the_most(
 ) -> None:
     matrix = np.concatenate((np.repeat(gaussian(2, 8), 2500, axis=0), gaussian(1500, 8, 3)))
     cells = of(matrix, metric)
-    check_shape(cells, 6500, 8, most=module._MOST_ROWS)
-    assert cells.count >= 6500 / module._MOST_ROWS
+    check_shape(cells, 6500, 8, most=600)
+    assert cells.count >= 6500 / 600
     copies = cells.lengths[np.unique(cells.homes()[np.isin(cells.rows, np.arange(5000))])]
     assert copies.sum() >= 5000
     assert np.sort(copies)[-8:].min() > 150  # in few cells, not in crumbs
@@ -183,6 +194,8 @@ def test_threads_do_not_matter_and_a_seed_does(
         made.append(of(matrix, metric))
     for name in ARRAYS:
         assert np.array_equal(getattr(made[0], name), getattr(made[1], name))
+    for name in CODES:
+        assert np.array_equal(getattr(made[0].codes, name), getattr(made[1].codes, name))
     for one, other in zip(made[0].near(7), made[1].near(7), strict=True):
         assert np.array_equal(one, other)
     assert not np.array_equal(made[0].rows, of(matrix, metric, 1).rows)
@@ -194,7 +207,7 @@ def test_the_cells_beside_each_are_those_of_the_nearest_centroids(
     metric: Metric, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = of(gaussian(1500, 6), metric)
-    monkeypatch.setattr(module, "_BLOCK", 8 * 7)  # seven centroids at once
+    monkeypatch.setattr(module, "_CELLS_AT_ONCE", 7)
     near = cells.near(9)
     assert near.shape == (cells.count, 9)
     assert (np.diff(near, axis=1) > 0).all()

@@ -11,7 +11,6 @@ import pytest
 from models.indexes.faiss_library import library, use_threads
 from models.indexes.layers import Layers
 from models.indexes.list_search import ListSearch
-from models.indexes.probing import fitted_rule
 from models.types import normalised
 
 if TYPE_CHECKING:
@@ -46,14 +45,11 @@ def own_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own_threads")
-@pytest.mark.parametrize("by_rule", [False, True])
 def test_all_threads_work_and_find_the_same(
-    layers: Layers, vectors: Matrix, monkeypatch: pytest.MonkeyPatch, *, by_rule: bool
+    layers: Layers, vectors: Matrix, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = vectors @ vectors.T
     true = np.argpartition(-exact, K, axis=1)[:, :K]
-    rule = fitted_rule(layers, vectors[:600], true[:600], 0.95) if by_rule else None
-    assert (rule is not None) == by_rule
     unpacked: set[int] = set()
     codes = Layers.codes
 
@@ -66,7 +62,7 @@ def test_all_threads_work_and_find_the_same(
     for threads in (1, 2):
         unpacked.clear()
         use_threads(threads)
-        answers.append(ListSearch(layers, 8, rule=rule).nearest(vectors, K))
+        answers.append(ListSearch(layers, 8).nearest(vectors, K))
         assert (threading.get_ident() in unpacked) == (threads == 1)
         assert len(unpacked) <= threads
     for one, other in zip(*answers, strict=True):
