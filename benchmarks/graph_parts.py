@@ -18,6 +18,8 @@ K, THREADS, THRESHOLD, QUERIES = 15, 2, 0.9, 2000
 
 def by_latentlake(vectors: Any, _: int) -> Any:
     """Build a graph as the stage does, its recall measured; return the neighbours' rows."""
+    import torch  # noqa: F401 - of a process that has encoded, as pynndescent's has compiled
+
     from models.analysis.graph import GraphOptions, build_graph
     from models.types import ArrayVectors, Metric
     from tasks.stages.threads import own_threads

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from models.analysis.linking import linked
 from models.analysis.visiting import reach_for
 from models.indexes.cells import Cells
 from models.indexes.exact import exact_search, own_rows
-from models.indexes.recall import RecallEstimate, estimate_recall, ground_truth, measure_recall
+from models.indexes.recall import (
+    GroundTruth,
+    RecallEstimate,
+    estimate_recall,
+    ground_truth,
+    measure_recall,
+)
 from models.indexes.results import Neighbours, no_neighbours
 from models.indexes.streams import Progress, blocks, sample, silent
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 EXACT_FLOPS: Final = 1e12
 """Below it brute force takes about 5 s on two cores."""
+_FITTED_ROWS: Final = 800
+"""Whose true neighbours tell how far rows have to reach; others measure the recall."""
 QUERY_ROWS: Final = 1 << 16
 QUERY_BYTES: Final = 64 * 2**20
 """Rows that are searched for at once, and their vectors.
@@ -106,11 +112,12 @@ def build_graph(
     if is_exact_affordable(vectors, options):
         lists = _by_brute_force(vectors, metric, k, progress)
         return NeighbourGraph(lists.rows, lists.similarities, metric, None)
-    seed = options.seed
+    seed, fitted = options.seed, _FITTED_ROWS
     cells = Cells.of(vectors, metric, seed, precise=options.precise, progress=progress)
-    reach = reach_for(vectors, cells, k, options.target_recall, seed)
+    truth = _truth(vectors, metric, k, fitted + options.recall_queries, seed)
+    reach = reach_for(cells, truth.part(0, fitted), options.target_recall)
     lists = linked(reach, k, seed, kept, progress)
-    recall = graph_recall(vectors, lists, metric, options)
+    recall = _measured(vectors, lists, truth.part(fitted), metric)
     return NeighbourGraph(lists.rows, lists.similarities, metric, recall)
 
 
@@ -122,15 +129,9 @@ def is_exact_affordable(vectors: Vectors, options: GraphOptions) -> bool:
 def graph_recall(
     vectors: Vectors, lists: Neighbours, metric: Metric, options: GraphOptions
 ) -> RecallEstimate:
-    """Measure what share of the true neighbours is in lists, in three passes over the vectors.
-
-    Other rows are drawn than those that lists were fitted to.
-    """
-    rows = np.sort(sample(vectors.rows, options.recall_queries, options.seed + 1))
-    truth = ground_truth(vectors, rows, lists.rows.shape[1], metric)
-    found = Neighbours(lists.rows[rows, : truth.k], lists.similarities[rows, : truth.k])
-    shares = measure_recall(vectors, truth, [found], metric)[0]
-    return estimate_recall(shares, truth.k)
+    """Measure what share of the true neighbours is in lists, in three passes over the vectors."""
+    truth = _truth(vectors, metric, lists.rows.shape[1], options.recall_queries, options.seed)
+    return _measured(vectors, lists, truth, metric)
 
 
 def query_rows(dim: int) -> int:
@@ -145,6 +146,19 @@ def nearest_rows(
     if index is None:
         return exact_search(vectors, queries, k, metric)
     return index.search(queries, k)
+
+
+def _truth(vectors: Vectors, metric: Metric, k: int, queries: int, seed: int) -> GroundTruth:
+    return ground_truth(vectors, sample(vectors.rows, queries, seed), k, metric)
+
+
+def _measured(
+    vectors: Vectors, lists: Neighbours, truth: GroundTruth, metric: Metric
+) -> RecallEstimate:
+    rows = truth.rows
+    found = Neighbours(lists.rows[rows, : truth.k], lists.similarities[rows, : truth.k])
+    shares = measure_recall(vectors, truth, [found], metric)[0]
+    return estimate_recall(shares, truth.k)
 
 
 def _by_brute_force(vectors: Vectors, metric: Metric, k: int, progress: Progress) -> Neighbours:

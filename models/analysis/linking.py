@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 
-from models.indexes.byte_products import byte_products
+from models.indexes.byte_products import prepare_for
 from models.indexes.largest import largest
 from models.indexes.results import NO_ROW, NO_SIMILARITY, Neighbours, marked_cells, no_neighbours
 from models.indexes.side_by_side import side_by_side
@@ -141,8 +141,8 @@ def linked(
     Returns:
         (rows, k), in the order of the rows that the cells were made of.
     """
-    byte_products()
     cells = reach.cells
+    prepare_for(cells.rows.size)
     turns = _turns(cells, seed)
     done, lists = (kept and kept.load()) or (0, None)
     lists = lists or _at_home(cells, k + max(_SPARE, k // _SPARE))

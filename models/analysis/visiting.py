@@ -8,21 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from models.indexes.recall import ground_truth
 from models.indexes.results import marked_cells
-from models.indexes.streams import sample
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from models.indexes.cells import Cells
-    from models.types import Matrix, RowIds, Vectors
+    from models.indexes.recall import GroundTruth
+    from models.types import Matrix, RowIds
 
 _FOURTH: Final = 4
 _LEAST_NEAR: Final = 64
 _OUT_OF_REACH: Final = 0.3
 """Of the neighbours that may be missed, so many in cells that are not looked at."""
-_QUERIES: Final = 800
 _ERRORS: Final = 2.0
 """Standard errors: 97 of 100 samples then name a margin that finds as much."""
 _PAIRS_AT_ONCE: Final = 1024
@@ -93,21 +91,19 @@ class Reach:
         return found
 
 
-def reach_for(vectors: Vectors, cells: Cells, k: int, share: float, seed: int) -> Reach:
+def reach_for(cells: Cells, truth: GroundTruth, share: float) -> Reach:
     """Return how far rows have to reach until they meet a share of their k nearest others.
 
     What is just enough for a sample is too little for half of all samples: so two standard errors
     more of the neighbours are met.
 
     Args:
-        vectors: all rows, in the order that the cells were made of.
-        cells: of these vectors.
-        k: how many neighbours.
-        share: of them, in (0, 1].
-        seed: of the sample.
+        cells: of all vectors.
+        truth: some rows, and their true neighbours.
+        share: of these, in (0, 1].
     """
-    chosen = np.sort(sample(vectors.rows, _QUERIES, seed))
-    truth = ground_truth(vectors, chosen, k, cells.metric)
+    if truth.k == 0:  # a single row
+        return Reach(cells, cells.near(1), 0.0)
     place = np.empty(cells.rows.size, np.int64)
     place[cells.rows] = np.arange(place.size)
     own, other = place[np.repeat(truth.rows, truth.k)], place[truth.neighbours.rows.ravel()]

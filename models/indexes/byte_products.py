@@ -7,9 +7,10 @@ float32, which holds every sum of up to 1,040 products of bytes exactly.
 
 from __future__ import annotations
 
+import sys
 import time
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
     from models.types import Matrix
 
     Bytes = npt.NDArray[np.int8]
+    Product = Callable[[Bytes, Bytes], Matrix]
 
 MOST: Final = 127
 """The largest byte, either way."""
+_MANY: Final = 100_000
+"""Rows from which on importing torch takes less than it saves."""
 _EXACT: Final = 1040
 """Products of two bytes that float32 sums exactly: 1,040 x 127 x 127 is just below 2^24."""
 _AT_ONCE: Final = 1024
@@ -36,7 +40,8 @@ def by_torch(left: Bytes, right: Bytes) -> Matrix:
     """Multiply bytes: (left, dim) and (right, dim) give (left, right) float32."""
     if left.shape[1] == 1:  # of which torch 2.13 returns memory that nobody wrote
         return by_float(left, right)
-    torch = _torch()
+    import torch
+
     found = np.empty((left.shape[0], right.shape[0]), np.float32)
     rows = torch.from_numpy(left)
     for start in range(0, right.shape[0], _AT_ONCE):
@@ -57,23 +62,36 @@ def by_float(left: Bytes, right: Bytes) -> Matrix:
     return product
 
 
+def byte_products() -> Product:
+    """Return what multiplies bytes soonest here; both give the same numbers."""
+    return _faster() if "torch" in sys.modules else by_float
+
+
+def prepare_for(rows: int) -> None:
+    """Import torch where so many rows are to be multiplied that it pays; it takes a second.
+
+    To be called before threads are started.
+    """
+    if rows >= _MANY:
+        import torch  # noqa: F401
+    byte_products()
+
+
 @cache
-def byte_products() -> Callable[[Bytes, Bytes], Matrix]:
-    """Return the faster of both here, which a few milliseconds of one thread tell.
+def _faster() -> Product:
+    """Try both on one thread, for a few milliseconds.
 
     Without VNNI oneDNN, which torch calls, adds products of bytes in 16 bits and cuts off what does
-    not fit: there torch is not asked. To be called before threads are started: torch is imported
-    here.
+    not fit: there torch is not asked.
     """
     from models.indexes.side_by_side import alone
 
-    _torch()
     draw = np.random.default_rng(0)
     rows, others, dim = _TRIED
     left = draw.integers(-MOST, MOST, (rows, dim), np.int8, endpoint=True)
     right = draw.integers(-MOST, MOST, (others, dim), np.int8, endpoint=True)
 
-    def seconds(product: Callable[[Bytes, Bytes], Matrix]) -> float:
+    def seconds(product: Product) -> float:
         product(left, right)
         took = []
         for _ in range(_ROUNDS):
@@ -86,10 +104,3 @@ def byte_products() -> Callable[[Bytes, Bytes], Matrix]:
         if not np.array_equal(by_torch(left, right), by_float(left, right)):
             return by_float
         return min((by_torch, by_float), key=seconds)
-
-
-@cache
-def _torch() -> Any:
-    import torch
-
-    return torch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from latentlake.settings import Settings
     from models.indexes.recall import RecallEstimate
     from tasks.stages.receipts import StageReceipt
+
+_KEPT_ROWS: Final = 250_000
+"""Fewer are linked in seconds: then nothing is kept for a run that is killed."""
 
 
 def link_neighbours(lake: Lake, settings: Settings, name: str, run_id: str) -> StageReceipt:
@@ -106,7 +109,7 @@ def _built(
     budget.require(f"graph of space '{space.label}'", needed)
     options = replace(options, precise=precise)
     kept = None
-    if not exact:
+    if not exact and vectors.rows >= _KEPT_ROWS:
         kept = Checkpoints.of(lake, space, vectors, step.inputs | {"precise": precise})
     progress = progress_of("graph", space)
     graph = build_graph(vectors, Metric(space.id.metric), k, options, kept, progress)

@@ -22,6 +22,7 @@ if __name__ == "__main__":
         # Small sets are linked by brute force, at once.
         patch.object(cells, "CELL_ROWS", 5),
         patch.object(linking, "_TURN_ROWS", 10),
+        patch.object(neighbours, "_KEPT_ROWS", 0),
         patch.object(graph, "is_exact_affordable", lambda *_: False),
         patch.object(neighbours, "is_exact_affordable", lambda *_: False),
         watching(killer(point, int(count), descriptor)),

@@ -14,17 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.indexes import byte_products as module
-from models.indexes.byte_products import by_float, by_torch, byte_products
+from models.indexes.byte_products import by_float, by_torch, byte_products, prepare_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
-    from models.indexes.byte_products import Bytes
+    from models.indexes.byte_products import Bytes, Product
     from models.types import Matrix
-
-    Product = Callable[[Bytes, Bytes], Matrix]
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 BOTH = pytest.mark.parametrize("product", [by_torch, by_float])
@@ -76,7 +72,8 @@ def test_some_rows_of_a_larger_matrix_are_multiplied(product: Product) -> None:
 
 _WITHOUT_VNNI = """
 import numpy as np
-from models.indexes.byte_products import by_float, by_torch, byte_products
+from models.indexes.byte_products import by_float, by_torch, byte_products, prepare_for
+prepare_for(10**6)
 left = np.full((3, 64), 127, np.int8)
 print(np.array_equal(by_torch(left, -left), by_float(left, -left)), byte_products() is by_float)
 """
@@ -102,7 +99,8 @@ def test_a_way_that_is_wrong_is_not_taken_however_fast(monkeypatch: pytest.Monke
     def wrong(left: Bytes, right: Bytes) -> Matrix:
         return np.zeros((left.shape[0], right.shape[0]), np.float32)
 
+    prepare_for(10**6)
     monkeypatch.setattr(module, "by_torch", wrong)
-    byte_products.cache_clear()
+    module._faster.cache_clear()
     assert byte_products() is by_float
-    byte_products.cache_clear()
+    module._faster.cache_clear()
