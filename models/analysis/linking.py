@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from models.indexes.streams import Progress
     from models.types import RowIds
 
-_COMPARED: Final = 1 << 17
+_COMPARED: Final = 1 << 18
 """Similarities at once: they stay in a core's cache."""
 _TURNS: Final = (1 / 64, 1 / 16, 1 / 4, 1 / 2)
 """Shares of the rows, gone through, after which lists are renewed: then fewer are offered."""
