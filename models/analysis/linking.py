@@ -142,7 +142,7 @@ def linked(
         (rows, k), in the order of the rows that the cells were made of.
     """
     cells = reach.cells
-    prepare_for(cells.rows.size)
+    prepare_for(cells.codes.coarse.size)
     turns = _turns(cells, seed)
     done, lists = (kept and kept.load()) or (0, None)
     lists = lists or _at_home(cells, k + max(_SPARE, k // _SPARE))

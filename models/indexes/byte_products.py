@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 MOST: Final = 127
 """The largest byte, either way."""
-_MANY: Final = 100_000
-"""Rows from which on importing torch takes less than it saves."""
+_MANY: Final = 50_000_000
+"""Numbers of all vectors, from which on importing torch takes less time than it saves."""
 _AT_ONCE: Final = 1024
 """Rows of the right side: more of them leave the cache, and are three times as slow."""
 _TRIED: Final = (128, 1024, 384)
@@ -57,12 +57,13 @@ def byte_products() -> Product:
     return _faster() if "torch" in sys.modules else by_float
 
 
-def prepare_for(rows: int) -> None:
-    """Import torch where so many rows are to be multiplied that it pays; it takes a second.
+def prepare_for(numbers: int) -> None:
+    """Import torch, which takes a second, where that pays; to be called before threads start.
 
-    To be called before threads are started.
+    Args:
+        numbers: rows times dimensions of vectors, each of which meets those around it.
     """
-    if rows >= _MANY:
+    if numbers >= _MANY:
         import torch  # noqa: F401
     byte_products()
 
