@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from models.analysis.visiting import Reach
     from models.indexes.cells import Cells
     from models.indexes.streams import Progress
-    from models.types import RowIds
+    from models.types import Matrix, RowIds
 
-_COMPARED: Final = 1 << 17
+_COMPARED: Final = 1 << 18
 """Similarities at once: they stay in a core's cache."""
 _TURNS: Final = (1 / 64, 1 / 16, 1 / 4, 1 / 2)
 """Shares of the rows, gone through, after which lists are renewed: then fewer are offered."""
@@ -47,6 +47,10 @@ _TURN_ROWS: Final = 250_000
 """And after so many rows: what is offered is held, and a killed run begins its turn again."""
 _SPARE: Final = 4
 """Candidates for each four wanted, and four at least, that coarse codes propose besides."""
+_TELLING: Final = 8.0
+"""Standard errors of coarse codes that a list has to span: then one in 100 is lost by them."""
+_TIGHT: Final = 1 / 8
+"""Of the rows of a cell: where more lists span less, whole codes are compared."""
 _DECIDED_ROWS: Final = 64
 _MERGED_ROWS: Final = 4096
 
@@ -142,14 +146,15 @@ def linked(
         (rows, k), in the order of the rows that the cells were made of.
     """
     cells = reach.cells
-    prepare_for(cells.rows.size)
+    prepare_for(cells.codes.coarse.size)
     turns = _turns(cells, seed)
     done, lists = (kept and kept.load()) or (0, None)
-    lists = lists or _at_home(cells, k + max(_SPARE, k // _SPARE))
+    home, tight = _at_home(cells, k + max(_SPARE, k // _SPARE))
+    lists = lists or home
     visitors = _Visitors.of(reach)
     for number, turn in enumerate(turns[done:], done + 1):
         last = lists.similarities.min(axis=1)
-        meet = partial(_offers, cells, visitors, lists.rows, last)
+        meet = partial(_offers, cells, visitors, lists.rows, last, tight)
         offers = Offers.joined([_NO_OFFERS, *side_by_side(meet, turn.tolist())])
         offers = offers.sorted_by((offers.to // _MERGED_ROWS).astype(np.uint16))
         _enter(lists, offers)
@@ -169,30 +174,54 @@ def _turns(cells: Cells, seed: int) -> list[RowIds]:
     return [turn for turn in np.split(order, np.searchsorted(done, cuts)) if turn.size]
 
 
-def _at_home(cells: Cells, k: int) -> Neighbours:
-    """Return the places of the nearest in the own cell."""
+def _at_home(cells: Cells, k: int) -> tuple[Neighbours, npt.NDArray[np.bool_]]:
+    """Return the places of the nearest in the own cell, and which cells are tight.
+
+    In a tight cell many lists span hardly more than the errors of coarse codes: its rows are nearly
+    copies of each other, which whole codes tell apart.
+    """
     lists = no_neighbours(cells.rows.size, k)
+    tight = np.zeros(cells.count, np.bool_)
 
     def nearest(cell: int) -> None:
         own = cells.places(cell)
-        similarities = cells.roughly(own, own)
-        np.fill_diagonal(similarities, NO_SIMILARITY)  # a row with itself
-        columns, lists.similarities[own] = largest(similarities, k)
+        columns, found = _nearest_at_home(cells.roughly(own, own), k)
+        if cells.is_precise and own.stop - own.start > k and _is_tight(found, cells.noise(cell)):
+            tight[cell] = True
+            columns, found = _nearest_at_home(cells.closely(cell, own), k)
+        lists.similarities[own] = found
         lists.rows[own] = np.where(columns == NO_ROW, NO_ROW, columns + own.start)
 
     for _ in side_by_side(nearest, range(cells.count)):
         pass
-    return lists
+    return lists, tight
+
+
+def _is_tight(similarities: Matrix, noise: float) -> bool:
+    spans = similarities.max(axis=1) - similarities.min(axis=1)
+    return bool((spans < _TELLING * noise).mean() > _TIGHT)
+
+
+def _nearest_at_home(similarities: Matrix, k: int) -> tuple[RowIds, Matrix]:
+    np.fill_diagonal(similarities, NO_SIMILARITY)  # a row with itself
+    return largest(similarities, k)
 
 
 def _offers(
-    cells: Cells, visitors: _Visitors, known: RowIds, last: npt.NDArray[np.float32], cell: int
+    cells: Cells,
+    visitors: _Visitors,
+    known: RowIds,
+    last: npt.NDArray[np.float32],
+    tight: npt.NDArray[np.bool_],
+    cell: int,
 ) -> Offers:
     """Return who meets in a cell and is nearer than the last that either of both has."""
     own = cells.places(cell)
     parts = [_NO_OFFERS]
     for others in visitors.parts(cell, own.stop - own.start):
-        similarities = cells.roughly(own, others)
+        similarities = (
+            cells.closely(cell, others) if tight[cell] else cells.roughly(own, others)
+        )
         for_own = similarities > last[own][:, None]
         for_others = similarities > last[others]
         for marked, swapped in ((for_own, False), (for_others, True)):

@@ -46,12 +46,14 @@ class ByteCodes:
             np.empty(rows, np.float32),
         )
 
-    def put(self, rows: RowIds, vectors: Matrix) -> None:
+    def put(self, rows: RowIds, vectors: Matrix, *, unit: bool = False) -> None:
         """Encode some vectors.
 
         Args:
             rows: (vectors,) where they belong.
             vectors: (vectors, dim) float32, finite.
+            unit: whether they have length 1, or 0: then their codes have it as well, without which
+                near copies have cosines that are farther off than they are from 1.
         """
         scales = np.maximum(vectors.max(axis=1), -vectors.min(axis=1)) / np.float32(MOST * _STEP)
         scales[scales < _LEAST_SCALE] = 1
@@ -65,8 +67,11 @@ class ByteCodes:
             codes -= coarse
             self.fine[rows] = codes
             coarse += codes
+        squares = np.vecdot(coarse, coarse)
+        if unit:
+            scales = 1 / np.sqrt(np.where(squares > 0, squares, 1))
         self.scales[rows] = scales
-        self.squares[rows] = np.square(scales) * np.vecdot(coarse, coarse)
+        self.squares[rows] = np.square(scales) * squares
 
     def unscaled(self, rows: Any) -> Matrix:
         """Return whole codes: (rows, dim) float32."""
@@ -97,6 +102,11 @@ class ByteCodes:
         found *= self.scales[rows][:, None] * np.float32(_STEP * _STEP)
         found *= self.scales[others]
         return found
+
+    def noise(self, rows: Any) -> float:
+        """Return by how much `products` are off: the standard error of those among some rows."""
+        variance = _STEP**2 / 12 * float(np.square(self.scales[rows], dtype=np.float64).mean())
+        return float(np.sqrt(2 * variance * float(self.squares[rows].mean(dtype=np.float64))))
 
     def sort(self, rows: slice, order: RowIds) -> None:
         """Bring some rows into another order."""

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 MOST: Final = 127
 """The largest byte, either way."""
-_MANY: Final = 100_000
-"""Rows from which on importing torch takes less than it saves."""
 _EXACT: Final = 1040
 """Products of two bytes that float32 sums exactly: 1,040 x 127 x 127 is just below 2^24."""
+_MANY: Final = 50_000_000
+"""Numbers of all vectors, from which on importing torch takes less time than it saves."""
 _AT_ONCE: Final = 1024
 """Rows of the right side: more of them leave the cache, and are three times as slow."""
 _TRIED: Final = (128, 1024, 384)
@@ -67,12 +67,13 @@ def byte_products() -> Product:
     return _faster() if "torch" in sys.modules else by_float
 
 
-def prepare_for(rows: int) -> None:
-    """Import torch where so many rows are to be multiplied that it pays; it takes a second.
+def prepare_for(numbers: int) -> None:
+    """Import torch, which takes a second, where that pays; to be called before threads start.
 
-    To be called before threads are started.
+    Args:
+        numbers: rows times dimensions of vectors, each of which meets those around it.
     """
-    if rows >= _MANY:
+    if numbers >= _MANY:
         import torch  # noqa: F401
     byte_products()
 

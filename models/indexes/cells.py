@@ -96,7 +96,7 @@ class Cells:
         place[rows] = np.arange(vectors.rows)
         codes = ByteCodes.empty(vectors.rows, vectors.dim, precise=precise)
         for start, batch in prepared_batches(vectors, metric):
-            _put(codes, place[start : start + batch.shape[0]], batch - mean)
+            _put(codes, place[start : start + batch.shape[0]], batch - mean, metric)
             progress("cells", (vectors.rows + start + batch.shape[0]) / vectors.rows / 3)
         bounds = _bounds(np.bincount(home, minlength=centroids.shape[0]))
         return _split(cls(metric, rows, bounds, centroids, codes), seed, progress)
@@ -110,6 +110,11 @@ class Cells:
     def lengths(self) -> RowIds:
         """How many rows each cell has: (cells,) int64."""
         return np.diff(self.bounds)
+
+    @property
+    def is_precise(self) -> bool:
+        """Whether codes have 16 bits."""
+        return self.codes.fine is not None
 
     def homes(self) -> npt.NDArray[np.int32]:
         """Return the cell of each place: (rows,) int32."""
@@ -138,6 +143,30 @@ class Cells:
             found *= 2
             found -= self.codes.squares[places][:, None] + self.codes.squares[others]
         return found
+
+    def closely(self, cell: int, places: Any) -> Matrix:
+        """Compare the vectors of a cell with others, as precisely as the codes and float32 do.
+
+        Args:
+            cell: which one.
+            places: a slice or numbers.
+
+        Returns:
+            (rows of the cell, places) float32, as `models.indexes.results` has them.
+        """
+        own, others = self.vectors(self.places(cell)), self.vectors(places)
+        if self.metric is not Metric.L2:
+            return own @ others.T
+        own -= self.centroids[cell]
+        others -= self.centroids[cell]
+        found: Matrix = own @ others.T
+        found *= 2
+        found -= np.vecdot(own, own)[:, None] + np.vecdot(others, others)
+        return found
+
+    def noise(self, cell: int) -> float:
+        """Return by how much `roughly` is off in a cell: a standard error."""
+        return self.codes.noise(self.places(cell)) * (2 if self.metric is Metric.L2 else 1)
 
     def similarities(self, own: slice, others: RowIds) -> Matrix:
         """Compare each of some vectors with its own others, as precisely as the codes do.
@@ -223,12 +252,12 @@ def _bounds(lengths: RowIds) -> RowIds:
     return np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
 
 
-def _put(codes: ByteCodes, places: RowIds, vectors: Matrix) -> None:
+def _put(codes: ByteCodes, places: RowIds, vectors: Matrix, metric: Metric) -> None:
     """Encode vectors, side by side."""
 
     def encode(start: int) -> None:
         part = slice(start, start + _BLOCK)
-        codes.put(places[part], vectors[part])
+        codes.put(places[part], vectors[part], unit=metric is Metric.COSINE)
 
     for _ in side_by_side(encode, range(0, vectors.shape[0], _BLOCK)):
         pass

@@ -73,7 +73,7 @@ def test_some_rows_of_a_larger_matrix_are_multiplied(product: Product) -> None:
 _WITHOUT_VNNI = """
 import numpy as np
 from models.indexes.byte_products import by_float, by_torch, byte_products, prepare_for
-prepare_for(10**6)
+prepare_for(10**9)
 left = np.full((3, 64), 127, np.int8)
 print(np.array_equal(by_torch(left, -left), by_float(left, -left)), byte_products() is by_float)
 """
@@ -99,7 +99,7 @@ def test_a_way_that_is_wrong_is_not_taken_however_fast(monkeypatch: pytest.Monke
     def wrong(left: Bytes, right: Bytes) -> Matrix:
         return np.zeros((left.shape[0], right.shape[0]), np.float32)
 
-    prepare_for(10**6)
+    prepare_for(10**9)
     monkeypatch.setattr(module, "by_torch", wrong)
     module._faster.cache_clear()
     assert byte_products() is by_float
