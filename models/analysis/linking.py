@@ -219,9 +219,7 @@ def _offers(
     own = cells.places(cell)
     parts = [_NO_OFFERS]
     for others in visitors.parts(cell, own.stop - own.start):
-        similarities = (
-            cells.closely(cell, others) if tight[cell] else cells.roughly(own, others)
-        )
+        similarities = cells.closely(cell, others) if tight[cell] else cells.roughly(own, others)
         for_own = similarities > last[own][:, None]
         for_others = similarities > last[others]
         for marked, swapped in ((for_own, False), (for_others, True)):

@@ -114,6 +114,8 @@ def test_cells_hold_every_row_once_and_as_it_is(name: str, metric: Metric, preci
     bound = 0.51 * step * cells.codes.scales[:, None] + 4e-7 * np.abs(own).max(
         axis=1, keepdims=True
     )
+    if metric is Metric.COSINE:  # codes have length 1: off by what their rounding adds along them
+        bound += 0.51 * step * cells.codes.scales[:, None] * np.abs(own).sum(axis=1, keepdims=True)
     bound = np.where(cells.codes.scales[:, None] == 1, np.abs(own) + 1e-30, bound)
     bound += (
         4e-7 * np.abs(shift).max() + 0.51 * step * (metric is Metric.L2) * cells.codes.scales.min()
@@ -123,7 +125,10 @@ def test_cells_hold_every_row_once_and_as_it_is(name: str, metric: Metric, preci
     usual = cells.codes.scales != 1
     fuzz = 0.51 * step * cells.codes.scales.min() * (metric is Metric.L2)
     np.testing.assert_allclose(
-        cells.codes.scales[usual] * 127 * 256, largest[usual], rtol=1e-3, atol=fuzz
+        cells.codes.scales[usual] * 127 * 256,
+        largest[usual],
+        rtol=1e-3 if precise else 1e-2,
+        atol=fuzz,
     )
     squares = np.square(held.astype(np.float64)).sum(axis=1)
     np.testing.assert_allclose(cells.codes.squares, squares, rtol=1e-5)
