@@ -38,19 +38,35 @@ class Reach:
         cells: what is visited.
         near: (cells, any) int32, ascending: the cells beside each, itself among them.
         margin: how much farther.
+        least: how many others a row is to meet whatever the margin: an outlier may live alone.
     """
 
     cells: Cells
     near: npt.NDArray[np.int32]
     margin: float
+    least: int = 0
 
     def visits(self, cell: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Return which rows of a cell visit which others: places and cells."""
         own = self.cells.places(cell)
-        marked = self._lead(own, cell) >= -self.margin
+        lead = self._lead(own, cell)
+        marked = lead >= -self.margin
+        if own.stop - own.start <= self.least:
+            marked |= self._first(lead, cell)
         marked[:, self.near[cell] == cell] = False
         place, other = marked_cells(marked)
         return (place + own.start).astype(np.int32), self.near[cell][other]
+
+    def _first(self, lead: Matrix, cell: int) -> npt.NDArray[np.bool_]:
+        """Mark the nearest cells, as many as have the least number of rows beside the own ones."""
+        near, bounds = self.near[cell], self.cells.bounds
+        lengths = np.where(near == cell, 0, bounds[near + 1] - bounds[near])
+        order = np.argsort(-lead, axis=1, kind="stable")
+        before = np.cumsum(lengths[order], axis=1) - lengths[order]
+        marked = np.zeros(lead.shape, np.bool_)
+        wanted = self.least + 1 - (bounds[cell + 1] - bounds[cell])
+        np.put_along_axis(marked, order, before < wanted, axis=1)
+        return marked
 
     def leads(self, places: RowIds, others: RowIds, homes: npt.NDArray[np.int32]) -> Matrix:
         """Return how much nearer than the fourth nearest the cells of others are to some rows.
@@ -109,7 +125,7 @@ def reach_for(cells: Cells, truth: GroundTruth, share: float) -> Reach:
     own, other = place[np.repeat(truth.rows, truth.k)], place[truth.neighbours.rows.ravel()]
     homes = cells.homes()
     near = _near_enough(cells, homes[own], homes[other], _OUT_OF_REACH * (1 - share))
-    reach = Reach(cells, cells.near(near), 0.0)
+    reach = Reach(cells, cells.near(near), 0.0, truth.k)
     leads = np.maximum(reach.leads(own, other, homes), reach.leads(other, own, homes))
     leads[homes[own] == homes[other]] = np.inf
     return replace(reach, margin=_margin(leads.reshape(truth.neighbours.rows.shape), share))

@@ -148,6 +148,19 @@ def test_lists_hold_the_share_that_is_asked_for(metric: Metric, share: float) ->
 
 @pytest.mark.usefixtures("small")
 @ALL_METRICS
+def test_rows_that_live_alone_have_whole_lists(metric: Metric) -> None:
+    """A tenth of the neighbours is asked for: few cells are visited, and some have one row."""
+    matrix = lumpy(1500, 0.2)
+    matrix[:40] = 3 * gaussian(40, seed=9)
+    reach = fitted(matrix, metric, 0.1)
+    assert reach.cells.lengths.min() < K
+    found = linked(reach, K)
+    check_lists(found, matrix, metric)
+    assert (found.rows >= 0).all()
+
+
+@pytest.mark.usefixtures("small")
+@ALL_METRICS
 def test_vectors_in_8_bits_hold_nearly_as_much(metric: Metric) -> None:
     matrix = lumpy(2000)
     found = linked(fitted(matrix, metric, precise=False), K)
