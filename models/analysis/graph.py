@@ -9,6 +9,7 @@ from models.analysis.linking import linked
 from models.analysis.visiting import reach_for
 from models.indexes.cells import Cells
 from models.indexes.exact import exact_search, own_rows
+from models.indexes.held_vectors import HeldVectors
 from models.indexes.recall import (
     GroundTruth,
     RecallEstimate,
@@ -114,10 +115,12 @@ def build_graph(
         return NeighbourGraph(lists.rows, lists.similarities, metric, None)
     seed, fitted = options.seed, _FITTED_ROWS
     cells = Cells.of(vectors, metric, seed, precise=options.precise, progress=progress)
-    truth = _truth(vectors, metric, k, fitted + options.recall_queries, seed)
+    # Cells hold what was read; 8 bits would not tell what they lose.
+    source = HeldVectors.of(cells) if options.precise else vectors
+    truth = _truth(source, metric, k, fitted + options.recall_queries, seed)
     reach = reach_for(cells, truth.part(0, fitted), options.target_recall)
     lists = linked(reach, k, seed, kept, progress)
-    recall = _measured(vectors, lists, truth.part(fitted), metric)
+    recall = _measured(source, lists, truth.part(fitted), metric)
     return NeighbourGraph(lists.rows, lists.similarities, metric, recall)
 
 

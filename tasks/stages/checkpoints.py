@@ -8,7 +8,6 @@ other inputs are removed.
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -69,8 +68,8 @@ class Checkpoints:
         names = sorted(self.lake.store.names(self.folder))
         if not names:
             return None
-        content = self.lake.store.read(f"{self.folder}/{names[-1]}")
-        table = pa.ipc.open_stream(content).read_all()
+        with self.lake.store.reading(f"{self.folder}/{names[-1]}") as path:
+            table = pa.ipc.open_stream(pa.OSFile(str(path))).read_all()
         width = int(table.schema.metadata[b"neighbours"])
         lists = Neighbours(
             table["row"].to_numpy().reshape(-1, width).copy(),
@@ -87,11 +86,13 @@ class Checkpoints:
                 "similarity": pa.array(lists.similarities.ravel()),
             }
         ).replace_schema_metadata({"neighbours": str(lists.rows.shape[1])})
-        content = io.BytesIO()
-        with pa.ipc.new_stream(content, table.schema) as writer:
+        name = f"{self.folder}/{turns:06d}{_SUFFIX}"
+        with (
+            self.lake.store.writing(name, "checkpoint") as path,
+            pa.OSFile(str(path), "wb") as file,
+            pa.ipc.new_stream(file, table.schema) as writer,
+        ):
             writer.write_table(table)
-        path = f"{self.folder}/{turns:06d}{_SUFFIX}"
-        self.lake.store.write(path, content.getvalue(), "checkpoint")
         self.lake.store.delete([f"{self.folder}/{name}" for name in before])
 
 
