@@ -145,14 +145,10 @@ class Cells:
         return found
 
     def closely(self, cell: int, places: Any) -> Matrix:
-        """Compare the vectors of a cell with others, as precisely as the codes and float32 do.
-
-        Args:
-            cell: which one.
-            places: a slice or numbers.
+        """Compare the rows of a cell with others, as precisely as codes and float32 do.
 
         Returns:
-            (rows of the cell, places) float32, as `models.indexes.results` has them.
+            (rows of the cell, places) float32, as `roughly` does.
         """
         own, others = self.vectors(self.places(cell)), self.vectors(places)
         if self.metric is not Metric.L2:

@@ -55,7 +55,8 @@ def exactly(matrix: Matrix, metric: Metric) -> Similarities:
 def _apart(x: Similarities) -> Similarities:
     x = x - x.mean(axis=0)
     squares = np.square(x).sum(axis=1)
-    return 2 * x @ x.T - squares[:, None] - squares
+    found: Similarities = 2 * x @ x.T - squares[:, None] - squares
+    return found
 
 
 def sizes(matrix: Matrix, metric: Metric) -> Similarities:
@@ -64,9 +65,9 @@ def sizes(matrix: Matrix, metric: Metric) -> Similarities:
     if metric is Metric.L2:
         x = x - x.mean(axis=0)
     lengths = np.linalg.norm(x, axis=1)
-    if metric is Metric.L2:
-        return np.maximum(lengths[:, None], lengths) ** 2
-    return lengths[:, None] * lengths
+    pairs = np.maximum if metric is Metric.L2 else np.minimum
+    found: Similarities = pairs(lengths[:, None], lengths) * np.maximum(lengths[:, None], lengths)
+    return found
 
 
 def fitted(

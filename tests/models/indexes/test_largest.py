@@ -67,7 +67,7 @@ def test_wide_rows_of_any_order(width: int) -> None:
 
 
 def test_of_equals_any_are_taken_but_of_a_tie_never_too_many() -> None:
-    values = np.repeat(np.float32([[3, 2, 1]]), [5, 300, 5], axis=1)
+    values = np.repeat(np.array([[3, 2, 1]], np.float32), [5, 300, 5], axis=1)
     columns, found = largest(values, 8)
     assert sorted(found[0].tolist()) == [2] * 3 + [3] * 5
     assert set(range(5)) <= set(columns[0].tolist())
