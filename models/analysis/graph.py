@@ -119,7 +119,7 @@ def build_graph(
     source = HeldVectors.of(cells) if options.precise else vectors
     truth = _truth(source, metric, k, fitted + options.recall_queries, seed)
     reach = reach_for(cells, truth.part(0, fitted), options.target_recall)
-    lists = linked(reach, k, seed, kept, progress)
+    lists = linked(reach, k, kept, progress)
     recall = _measured(source, lists, truth.part(fitted), metric)
     return NeighbourGraph(lists.rows, lists.similarities, metric, recall)
 

@@ -5,32 +5,32 @@ its neighbours, and it may be one of theirs. A pair is met if either visits the 
 each row has to visit about half as many cells for the same share of the neighbours as where it
 looks only for its own.
 
-Lists begin with the nearest of the own cell. Then cells are gone through, in random order: whoever
-meets there and is nearer than the last of the other's list is offered to it, and some times on the
-way lists take the nearest that were offered. What is offered is little, since lists are good early,
-and nothing is held but lists and offers. Coarse codes propose a few candidates more than are
-wanted; whole codes decide.
+Cells are gone through twice. First those who live there take the nearest of their cell and of all
+who visit it; so each row has neighbours, if not yet the nearest. Then visitors are compared again,
+and are offered who is nearer than the last that they have: a few, so no visit needs a list of its
+own. Coarse codes propose a few candidates more than are wanted; whole codes decide.
 
-The order is that of a seed and lists are renewed between turns only, so the same vectors give the
-same lists whatever the number of threads, and a killed run may go on after its last turn.
+What a block of cells gives is kept for a run that is killed. It does not depend on the number of
+threads.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
+from models.analysis.meeting import NO_OFFERS, Meeting, Offers, Visitors
 from models.indexes.byte_products import prepare_for
 from models.indexes.largest import largest
-from models.indexes.results import NO_ROW, NO_SIMILARITY, Neighbours, marked_cells, no_neighbours
+from models.indexes.results import NO_ROW, NO_SIMILARITY, Neighbours, no_neighbours
 from models.indexes.side_by_side import side_by_side
 from models.indexes.streams import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     import numpy.typing as npt
 
@@ -39,12 +39,8 @@ if TYPE_CHECKING:
     from models.indexes.streams import Progress
     from models.types import Matrix, RowIds
 
-_COMPARED: Final = 1 << 18
-"""Similarities at once: they stay in a core's cache."""
-_TURNS: Final = (1 / 64, 1 / 16, 1 / 4, 1 / 2)
-"""Shares of the rows, gone through, after which lists are renewed: then fewer are offered."""
-_TURN_ROWS: Final = 250_000
-"""And after so many rows: what is offered is held, and a killed run begins its turn again."""
+_BLOCK_ROWS: Final = 250_000
+"""Rows of cells whose lists, or offers, a killed run makes again."""
 _SPARE: Final = 4
 """Candidates for each four wanted, and four at least, that coarse codes propose besides."""
 _TELLING: Final = 8.0
@@ -55,91 +51,27 @@ _DECIDED_ROWS: Final = 64
 _MERGED_ROWS: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Offers:
-    """Who may enter whose list.
-
-    Attributes:
-        to: (offers,) int32, the places whose lists are meant.
-        places: (offers,) int32, who may enter.
-        similarities: (offers,) float32.
-    """
-
-    to: npt.NDArray[np.int32]
-    places: npt.NDArray[np.int32]
-    similarities: npt.NDArray[np.float32]
-
-    @classmethod
-    def joined(cls, parts: list[Offers]) -> Offers:
-        """Return the offers of several sets of them."""
-        return cls(
-            np.concatenate([part.to for part in parts]),
-            np.concatenate([part.places for part in parts]),
-            np.concatenate([part.similarities for part in parts]),
-        )
-
-    def sorted_by(self, keys: npt.NDArray[np.uint16]) -> Offers:
-        """Return the offers in the order of some keys."""
-        return self.part(np.argsort(keys, kind="stable"))
-
-    def part(self, some: slice | RowIds) -> Offers:
-        """Return some of the offers."""
-        return Offers(self.to[some], self.places[some], self.similarities[some])
-
-
-@dataclass(frozen=True, slots=True)
-class _Visitors:
-    """The rows that visit cells which they do not live in.
-
-    Attributes:
-        places: (visits,) int32, by the cell that they visit.
-        bounds: (cells + 1,) int64, where those of a cell begin and end.
-    """
-
-    places: npt.NDArray[np.int32]
-    bounds: RowIds
-
-    @classmethod
-    def of(cls, reach: Reach) -> _Visitors:
-        """Find out who visits what."""
-        count = reach.cells.count
-        parts = list(side_by_side(reach.visits, range(count)))
-        places, cells = (np.concatenate(side) for side in zip(*parts, strict=True))
-        order = np.argsort(cells, kind="stable")
-        return cls(places[order], np.searchsorted(cells[order], np.arange(count + 1)))
-
-    def parts(self, cell: int, own: int) -> Iterator[npt.NDArray[np.int32]]:
-        """Yield the visitors of a cell, as many as are compared with its own rows at once."""
-        start, stop = self.bounds[cell : cell + 2].tolist()
-        size = _COMPARED // own
-        for first in range(start, stop, size):
-            yield self.places[first : min(stop, first + size)]
-
-
 class Kept(Protocol):
-    """Lists after a turn, kept for a run that is killed."""
+    """Parts of a graph, kept for a run that is killed."""
 
-    def load(self) -> tuple[int, Neighbours] | None:
-        """Return how many turns were done, and the lists after them."""
+    def load(self, name: str) -> list[Any] | None:
+        """Return the arrays that were saved under a name, if they were."""
         ...
 
-    def save(self, turns: int, lists: Neighbours) -> None:
-        """Keep the lists after a turn."""
+    def save(self, name: str, arrays: list[Any]) -> None:
+        """Keep some arrays."""
         ...
 
 
 def linked(
-    reach: Reach, k: int, seed: int = 0, kept: Kept | None = None, progress: Progress = silent
+    reach: Reach, k: int, kept: Kept | None = None, progress: Progress = silent
 ) -> Neighbours:
     """Find the k nearest of all that a row meets.
-
-    Memory is about 50 bytes for each neighbour of a row, and 4 for each visit.
 
     Args:
         reach: the cells, and who visits them.
         k: how many neighbours.
-        seed: of the order that cells are gone through in.
-        kept: where lists are kept for a run that is killed; None keeps none.
+        kept: where parts are kept for a run that is killed; None keeps none.
         progress: called with "graph" and the fraction done.
 
     Returns:
@@ -147,31 +79,39 @@ def linked(
     """
     cells = reach.cells
     prepare_for(cells.codes.coarse.size)
-    turns = _turns(cells, seed)
-    done, lists = (kept and kept.load()) or (0, None)
-    home, tight = _at_home(cells, k + max(_SPARE, k // _SPARE))
-    lists = lists or home
-    visitors = _Visitors.of(reach)
-    for number, turn in enumerate(turns[done:], done + 1):
-        last = lists.similarities.min(axis=1)
-        meet = partial(_offers, cells, visitors, lists.rows, last, tight)
-        offers = Offers.joined([_NO_OFFERS, *side_by_side(meet, turn.tolist())])
-        offers = offers.sorted_by((offers.to // _MERGED_ROWS).astype(np.uint16))
-        _enter(lists, offers)
-        progress("graph", number / (len(turns) + 1))
-        if kept and number < len(turns):
-            kept.save(number, lists)
+    lists, tight = _at_home(cells, k + max(_SPARE, k // _SPARE))
+    meeting, blocks = Meeting(cells, Visitors.of(reach), tight), _blocks(cells)
+    steps = iter(np.arange(1, 2 * len(blocks) + 1) / (2 * len(blocks) + 1))
+
+    def resumed(name: str, make: Callable[[], list[Any]]) -> list[Any]:
+        found = kept.load(name) if kept else None
+        if found is None:
+            found = make()
+            if kept:
+                kept.save(name, found)
+        progress("graph", float(next(steps)))
+        return found
+
+    for number, block in enumerate(blocks):
+        part = slice(cells.bounds[block.start], cells.bounds[block.stop])
+        settle = partial(meeting.settled, lists, block)
+        lists.rows[part], lists.similarities[part] = resumed(f"lists-{number:06d}", settle)
+    last = lists.similarities.min(axis=1)
+    parts = [NO_OFFERS]
+    for number, block in enumerate(blocks):
+        offer = partial(meeting.offered, lists.rows, last, block)
+        parts.append(Offers(*resumed(f"offers-{number:06d}", offer)))
+    _enter(lists, Offers.joined(parts))
     found = _decided(cells, lists, k)
     progress("graph", 1.0)
     return found
 
 
-def _turns(cells: Cells, seed: int) -> list[RowIds]:
-    """Return which cells are gone through before lists are renewed."""
-    order = np.random.default_rng(seed).permutation(cells.count)
-    done = np.cumsum(cells.lengths[order]) / cells.rows.size
-    cuts = np.union1d(_TURNS, np.arange(_TURNS[-1], 1, _TURN_ROWS / cells.rows.size))
-    return [turn for turn in np.split(order, np.searchsorted(done, cuts)) if turn.size]
+def _blocks(cells: Cells) -> list[range]:
+    """Return cells whose rows are settled together."""
+    cuts = np.searchsorted(cells.bounds, np.arange(0, cells.rows.size, _BLOCK_ROWS))
+    ends = [*cuts.tolist(), cells.count]
+    return [range(start, stop) for start, stop in pairwise(ends) if stop > start]
 
 
 def _at_home(cells: Cells, k: int) -> tuple[Neighbours, npt.NDArray[np.bool_]]:
@@ -207,33 +147,9 @@ def _nearest_at_home(similarities: Matrix, k: int) -> tuple[RowIds, Matrix]:
     return largest(similarities, k)
 
 
-def _offers(
-    cells: Cells,
-    visitors: _Visitors,
-    known: RowIds,
-    last: npt.NDArray[np.float32],
-    tight: npt.NDArray[np.bool_],
-    cell: int,
-) -> Offers:
-    """Return who meets in a cell and is nearer than the last that either of both has."""
-    own = cells.places(cell)
-    parts = [_NO_OFFERS]
-    for others in visitors.parts(cell, own.stop - own.start):
-        similarities = cells.closely(cell, others) if tight[cell] else cells.roughly(own, others)
-        for_own = similarities > last[own][:, None]
-        for_others = similarities > last[others]
-        for marked, swapped in ((for_own, False), (for_others, True)):
-            one, other = marked_cells(marked)
-            to, met = (own.start + one).astype(np.int32), others[other]
-            if swapped:
-                to, met = met, to
-            new = ~(known[to] == met[:, None]).any(axis=1)
-            parts.append(Offers(to[new], met[new], similarities[one[new], other[new]]))
-    return Offers.joined(parts)
-
-
 def _enter(lists: Neighbours, offers: Offers) -> None:
-    """Let into all lists what is nearer than their last; offers come in blocks of lists."""
+    """Let into all lists what is nearer than their last."""
+    offers = offers.sorted_by((offers.to // _MERGED_ROWS).astype(np.uint16))
     starts = range(0, lists.rows.shape[0], _MERGED_ROWS)
     ends = np.searchsorted(offers.to // _MERGED_ROWS, np.arange(len(starts) + 1))
 
@@ -251,12 +167,9 @@ def _enter(lists: Neighbours, offers: Offers) -> None:
 def _merged(found: Neighbours, offers: Offers, start: int) -> Neighbours:
     """Return the nearest of the lists of consecutive places and of what is offered to them."""
     count, k = found.rows.shape
-    pair = ((offers.to - start).astype(np.int64) << 32) + offers.places
-    order = np.argsort(pair)
-    once = order[np.flatnonzero(np.diff(pair[order], prepend=-1))]  # both may have visited
-    of = np.concatenate((np.repeat(np.arange(count), k), pair[once] >> 32))
-    rows = np.concatenate((found.rows.ravel(), offers.places[once]))
-    similarities = np.concatenate((found.similarities.ravel(), offers.similarities[once]))
+    of = np.concatenate((np.repeat(np.arange(count), k), offers.to - start))
+    rows = np.concatenate((found.rows.ravel(), offers.places))
+    similarities = np.concatenate((found.similarities.ravel(), offers.similarities))
     # A whole number that orders as a row and then its similarities, the largest first, do.
     bits = similarities.view(np.int32).astype(np.int64)
     bits = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
@@ -284,6 +197,3 @@ def _decided(cells: Cells, lists: Neighbours, k: int) -> Neighbours:
     for _ in side_by_side(decide, range(0, cells.rows.size, _DECIDED_ROWS)):
         pass
     return result
-
-
-_NO_OFFERS: Final = Offers(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))

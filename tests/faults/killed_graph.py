@@ -1,4 +1,4 @@
-"""Build a graph in many turns, and die at one: `python -m ... FOLDER TRACE POINT COUNT`."""
+"""Build a graph in many parts, and die at one: `python -m ... FOLDER TRACE POINT COUNT`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if __name__ == "__main__":
     with (
         # Small sets are linked by brute force, at once.
         patch.object(cells, "CELL_ROWS", 5),
-        patch.object(linking, "_TURN_ROWS", 10),
+        patch.object(linking, "_BLOCK_ROWS", 10),
         patch.object(neighbours, "_KEPT_ROWS", 0),
         patch.object(graph, "is_exact_affordable", lambda *_: False),
         patch.object(neighbours, "is_exact_affordable", lambda *_: False),

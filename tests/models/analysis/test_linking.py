@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,7 +14,6 @@ from models.indexes import cells as cells_module
 from models.indexes.cells import Cells
 from models.indexes.faiss_library import library, use_threads
 from models.indexes.recall import ground_truth
-from models.indexes.results import Neighbours
 from models.indexes.streams import sample
 from models.types import ArrayVectors, Matrix, Metric, normalised
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
+
+    from models.indexes.results import Neighbours
 
     Similarities = npt.NDArray[np.float64]
 
@@ -230,57 +231,42 @@ class _KilledError(Exception):
 
 
 class _OnDisk:
-    """Lists as a run leaves them, which may be killed after any turn."""
+    """Parts as a run leaves them, which may be killed after any."""
 
     def __init__(self, kill_at: int | None = None) -> None:
         self.kill_at = kill_at
-        self.saved: list[int] = []
-        self.state: tuple[int, Neighbours] | None = None
+        self.saved: list[str] = []
+        self.parts: dict[str, list[Any]] = {}
 
-    def load(self) -> tuple[int, Neighbours] | None:
-        if self.state is None:
-            return None
-        turns, lists = self.state
-        return turns, Neighbours(lists.rows.copy(), lists.similarities.copy())
+    def load(self, name: str) -> list[Any] | None:
+        return self.parts.get(name)
 
-    def save(self, turns: int, lists: Neighbours) -> None:
-        self.saved.append(turns)
-        self.state = (turns, Neighbours(lists.rows.copy(), lists.similarities.copy()))
-        if turns == self.kill_at:
+    def save(self, name: str, arrays: list[Any]) -> None:
+        self.saved.append(name)
+        self.parts[name] = [one.copy() for one in arrays]
+        if len(self.saved) == self.kill_at:
             raise _KilledError
 
 
 @pytest.mark.usefixtures("small")
 @ALL_METRICS
-def test_a_run_killed_after_any_turn_goes_on_to_the_same_lists(metric: Metric) -> None:
+def test_a_run_killed_after_any_part_goes_on_to_the_same_lists(
+    metric: Metric, monkeypatch: pytest.MonkeyPatch
+) -> None:
     matrix = lumpy(1500)
+    expected = linked(fitted(matrix, metric), K)
+    monkeypatch.setattr(module, "_BLOCK_ROWS", 400)
     whole = _OnDisk()
-    expected = linked(fitted(matrix, metric), K, kept=whole)
-    turns = len(whole.saved) + 1  # the last is not kept
-    assert whole.saved == list(range(1, turns))
-    assert turns >= 4
-    assert equal(expected, linked(fitted(matrix, metric), K))
-    for turn in range(1, turns):
-        disk = _OnDisk(kill_at=turn)
+    assert equal(expected, linked(fitted(matrix, metric), K, kept=whole))
+    names = whole.saved
+    assert len(names) == len(set(names)) >= 6
+    for parts in range(1, len(names) + 1):
+        disk = _OnDisk(kill_at=parts)
         with pytest.raises(_KilledError):
             linked(fitted(matrix, metric), K, kept=disk)
         disk.kill_at, disk.saved = None, []
         assert equal(linked(fitted(matrix, metric), K, kept=disk), expected)
-        assert disk.saved == list(range(turn + 1, turns))  # no turn is done again
-
-
-@pytest.mark.usefixtures("small")
-def test_a_turn_of_a_large_set_has_a_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TURN_ROWS", 200)
-    matrix = lumpy(2000)
-    reach = fitted(matrix, Metric.COSINE)
-    turns = module._turns(reach.cells, 0)
-    assert np.array_equal(np.sort(np.concatenate(turns)), np.arange(reach.cells.count))
-    rows = [int(reach.cells.lengths[turn].sum()) for turn in turns]
-    assert max(rows[4:]) <= 200 + reach.cells.lengths.max()
-    found = linked(reach, K)
-    check_lists(found, matrix, Metric.COSINE)
-    assert recall(found, matrix, Metric.COSINE) >= 0.895
+        assert disk.saved == names[parts:]  # no part is made again
 
 
 @pytest.fixture
