@@ -17,10 +17,23 @@ if TYPE_CHECKING:
     from latentlake.cli.reading import Reading
     from tasks.stages.sheets import Strip
 
+
+def _drawable(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a file that is called as no sheet is, before anything is done."""
+    if path is None:
+        return None
+    from data.sheets import FORMATS
+
+    if path.suffix.lower() not in FORMATS:
+        raise click.UsageError(f"--sheet {path}: name a file that ends with .jpg or .png.")
+    return path
+
+
 sheet_option = click.option(
     "--sheet",
     metavar="FILE.jpg",
     type=click.Path(dir_okay=False, path_type=Path),
+    callback=_drawable,
     help="Draw the pictures of the first 60 rows, too: .jpg or .png.",
 )
 
@@ -37,17 +50,13 @@ def with_sheet(
         strip_of: makes a strip of a row.
 
     Raises:
-        click.UsageError: the file is called neither .jpg nor .png.
         QueryError: no row is about pictures.
     """
     if path is None:
         return result
-    from data.sheets import FORMATS
     from data.storage import replacing
     from tasks.stages.sheets import draw_strips
 
-    if path.suffix.lower() not in FORMATS:
-        raise click.UsageError(f"--sheet {path}: name a file that ends with .jpg or .png.")
     table = result.reader.read_all()
     strips = [strip_of(row) for row in table.to_pylist()]
     drawn, count = draw_strips(lake.settings, lake.connection, strips, path.suffix)
@@ -67,6 +76,11 @@ def duplicate_strip(row: dict[str, Any]) -> Strip:
         f"stays: {row['kept']}",
     )
     return Strip((row["item_id"], row["twin_id"]), tuple(map(shown, lines)))
+
+
+def plan_strip(row: dict[str, Any]) -> Strip:
+    """Return what a plan would remove, and what it would keep."""
+    return duplicate_strip(row | {"removed": row["uri"], "kept": row["twin_uri"]})
 
 
 def anomaly_strip(row: dict[str, Any]) -> Strip:

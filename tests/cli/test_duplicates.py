@@ -6,8 +6,12 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+from latentlake.cli.commands.duplicates import _plan_result
+from tasks.stages.removal_plans import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +57,14 @@ def test_a_plan_shows_the_first_removals_and_counts_all(
     assert {row["item_id"] for row in json.loads(goes.read_text())} == removed(world, "cnn")
     text = invoke("duplicates", *arguments, "--limit", "2").stdout
     assert f"{len(everything)} of" in text
+
+
+def test_what_a_plan_changes_comes_first() -> None:
+    changes = ["same", "twin", "same", "new"]
+    removals = pa.table({"uri": list("abcd"), "change": changes})
+    made = Plan("cnn", 0.5, removals, removals.slice(0, 0), returned=0, freed_bytes=0)
+    assert _plan_result([made], "", None).reader.read_all()["uri"].to_pylist() == list("bdac")
+    assert _plan_result([made], "", 3).reader.read_all()["uri"].to_pylist() == list("bda")
 
 
 def test_a_threshold_and_a_budget_are_taken_for_one_space(invoke: Invoke) -> None:

@@ -56,6 +56,14 @@ def test_what_goes_is_drawn_beside_what_stays(
             assert np.abs(tile(sheet, column) - true).mean() < 6  # scaled as it was decoded
 
 
+def test_a_plan_is_drawn_as_the_report_is(invoke: Invoke, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.png", tmp_path / "other.png"
+    assert invoke("duplicates", "--space", "cnn", "--sheet", str(one)).exit_code == 0
+    done = invoke("duplicates", "--space", "cnn", "--dry-run", "--sheet", str(other))
+    assert f"{other}: 1 of 1 rows drawn." in done.stdout
+    assert other.read_bytes() == one.read_bytes()
+
+
 def test_odd_pictures_are_drawn_by_rank(invoke: Invoke, world: Project, tmp_path: Path) -> None:
     path = tmp_path / "odd.jpg"
     done = invoke(

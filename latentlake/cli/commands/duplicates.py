@@ -20,10 +20,13 @@ from latentlake.cli.options import (
     space_option,
 )
 from latentlake.cli.output import Output, Result
+from latentlake.cli.sheets import plan_strip, sheet_option, with_sheet
 from latentlake.names import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pyarrow as pa
 
     from data.catalog import SpaceRow
     from latentlake.settings import Settings
@@ -86,6 +89,7 @@ duplicates.add_command(leaks, "leaks")
         "latentlake duplicates plan --rule components",
         "latentlake duplicates plan --budget 1000 --export-remove remove.csv",
         "latentlake duplicates plan --budget 2GB --export-remove remove.txt",
+        "latentlake duplicates plan --space cnn --threshold 0.4 --sheet more.jpg",
         "latentlake duplicates plan --link /data/kept",
     )
 )
@@ -117,6 +121,7 @@ duplicates.add_command(leaks, "leaks")
     type=click.IntRange(1),
     help="How many removals to show a space; files have all.  [default: all]",
 )
+@sheet_option
 @click.option("--export-keep", metavar="FILE", type=_file, help="Write the list of what stays.")
 @click.option("--export-remove", metavar="FILE", type=_file, help="Write the list of what goes.")
 @click.option("--null", is_flag=True, help="End plain paths with NUL, for 'xargs -0'.")
@@ -134,14 +139,16 @@ def plan(
     """Show the report as other settings would have it.
 
     It is decided anew from the stored edges, without encoding or searching, and the lake is not
-    changed. Files for --export-keep and --export-remove hold all columns where they end with .csv,
-    .json, .jsonl or .parquet, else plain paths, one a line.
+    changed. What the stored report has otherwise comes first. Files for --export-keep and
+    --export-remove hold all columns where they end with .csv, .json, .jsonl or .parquet, else plain
+    paths, one a line.
 
     With a budget of items the threshold is the lowest that keeps to it, with one of bytes the
     highest. --link and --copy lay out the kept items below DIR, a folder for each source; they go
     on with what was broken off, and replace and remove nothing.
     """
     from latentlake.cli.pinning import pinned_spaces
+    from latentlake.cli.reading import reading
     from tasks.stages.removal_budgets import Budget
     from tasks.stages.removal_plans import Wishes, plan_removals
 
@@ -156,7 +163,12 @@ def plan(
     lines = [made.line() for made in plans]
     for made in plans:
         lines += _carry_out(settings, made, wishes)
-    output.write(_plan_result(plans, "\n".join(lines), wishes["limit"]))
+    result = _plan_result(plans, "\n".join(lines), wishes["limit"])
+    if wishes["sheet"] is None:
+        output.write(result)
+        return
+    with reading(config, str(lake.pinned.number)) as seen:
+        output.write(with_sheet(seen, result, wishes["sheet"], plan_strip))
 
 
 @duplicates.command(
@@ -249,11 +261,20 @@ def _plan_result(plans: Sequence[Plan], note: str, limit: int | None) -> Result:
     import pyarrow as pa
 
     hidden = ("file", "key", "position")
-    first = [plan.removals if limit is None else plan.removals.slice(0, limit) for plan in plans]
+    first = [_changes_first(plan.removals).slice(0, limit) for plan in plans]
     removals = pa.concat_tables(first, promote_options="permissive")
     table = removals.select([name for name in removals.column_names if name not in hidden])
     shown = ("uri", "twin_uri", "kind", "score", "threshold", "size_bytes", "change")
     return Result.of(table, shown=shown if len(plans) == 1 else ("space", *shown), note=note)
+
+
+def _changes_first(removals: pa.Table) -> pa.Table:
+    """Put what the stored report has otherwise before the rest, in order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    same = pc.equal(removals["change"], "same")
+    return pa.concat_tables([removals.filter(pc.invert(same)), removals.filter(same)])
 
 
 def _audit_result(audits: dict[str, Audit]) -> Result:
