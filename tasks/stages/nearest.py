@@ -173,6 +173,11 @@ class _Nearest:
             raise QueryError(f"nearest: k is {k}; ask for at least one content.")
         own_threads(self.settings.run.thread_count)
         opened = self._open(name)
+        if queries.shape[1] != opened.space.id.dim:
+            raise QueryError(
+                f"nearest: vectors of space '{name}' have {opened.space.id.dim} numbers, "
+                f"this one has {queries.shape[1]}."
+            )
         found = opened.search(queries, k, own)
         present = found.rows >= 0
         ends = np.concatenate(([0], np.cumsum(present.sum(axis=1)))).astype(np.int32)

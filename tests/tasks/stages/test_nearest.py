@@ -143,7 +143,7 @@ def test_a_vector_costs_no_look_at_the_items(own: Own, monkeypatch: pytest.Monke
     ("query", "told"),
     [
         ("nearest('own', 'k20')", "no item 'k20' has a vector in space 'own'"),
-        ("nearest('own', [1.0, 2.0])", "(?i)dimension"),
+        ("nearest('own', [1.0, 2.0])", "(?i)dimensions? |12 numbers, this one has 2"),
         ("nearest('own', 5)", "(?i)give the id of an item, or a vector|cast"),
         ("nearest('owl', [1.0, 2.0])", "'own'|embeddings_own"),
     ],
