@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from models.analysis.meeting import NO_OFFERS, Meeting, Offers, Visitors
+from models.analysis.meeting import Meeting, Visitors
 from models.indexes.byte_products import prepare_for
 from models.indexes.largest import largest
 from models.indexes.results import NO_ROW, NO_SIMILARITY, Neighbours, no_neighbours
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from models.indexes.streams import Progress
     from models.types import Matrix, RowIds
 
+_TURNS: Final = 64
 _BLOCK_ROWS: Final = 250_000
 """Rows of cells whose lists, or offers, a killed run makes again."""
 _SPARE: Final = 4
@@ -79,115 +80,25 @@ def linked(
     """
     cells = reach.cells
     prepare_for(cells.codes.coarse.size)
-    lists, tight = _at_home(cells, k + max(_SPARE, k // _SPARE))
-    meeting, blocks = Meeting(cells, Visitors.of(reach), tight), _blocks(cells)
-    steps = iter(np.arange(1, 2 * len(blocks) + 1) / (2 * len(blocks) + 1))
-
-    def resumed(name: str, make: Callable[[], list[Any]]) -> list[Any]:
-        found = kept.load(name) if kept else None
-        if found is None:
-            found = make()
-            if kept:
-                kept.save(name, found)
-        progress("graph", float(next(steps)))
-        return found
-
-    for number, block in enumerate(blocks):
-        part = slice(cells.bounds[block.start], cells.bounds[block.stop])
-        settle = partial(meeting.settled, lists, block)
-        lists.rows[part], lists.similarities[part] = resumed(f"lists-{number:06d}", settle)
-    last = lists.similarities.min(axis=1)
-    parts = [NO_OFFERS]
-    for number, block in enumerate(blocks):
-        offer = partial(meeting.offered, lists.rows, last, block)
-        parts.append(Offers(*resumed(f"offers-{number:06d}", offer)))
-    _enter(lists, Offers.joined(parts))
-    found = _decided(cells, lists, k)
+    meeting = Meeting(cells, Visitors.of(reach), k + max(_SPARE, k // _SPARE))
+    order = np.random.default_rng(0).permutation(cells.count)
+    turns = np.array_split(order, min(_TURNS, cells.count))
+    for number, turn in enumerate(turns):
+        meeting.receive(turn)
+        progress("graph", (number + 1) / (len(turns) + 1))
+    found = _decided(cells, meeting, k)
     progress("graph", 1.0)
     return found
 
 
-def _blocks(cells: Cells) -> list[range]:
-    """Return cells whose rows are settled together."""
-    cuts = np.searchsorted(cells.bounds, np.arange(0, cells.rows.size, _BLOCK_ROWS))
-    ends = [*cuts.tolist(), cells.count]
-    return [range(start, stop) for start, stop in pairwise(ends) if stop > start]
-
-
-def _at_home(cells: Cells, k: int) -> tuple[Neighbours, npt.NDArray[np.bool_]]:
-    """Return the places of the nearest in the own cell, and which cells are tight.
-
-    In a tight cell many lists span hardly more than the errors of coarse codes: its rows are nearly
-    copies of each other, which whole codes tell apart.
-    """
-    lists = no_neighbours(cells.rows.size, k)
-    tight = np.zeros(cells.count, np.bool_)
-
-    def nearest(cell: int) -> None:
-        own = cells.places(cell)
-        columns, found = _nearest_at_home(cells.roughly(own, own), k)
-        if cells.is_precise and own.stop - own.start > k and _is_tight(found, cells.noise(cell)):
-            tight[cell] = True
-            columns, found = _nearest_at_home(cells.closely(cell, own), k)
-        lists.similarities[own] = found
-        lists.rows[own] = np.where(columns == NO_ROW, NO_ROW, columns + own.start)
-
-    for _ in side_by_side(nearest, range(cells.count)):
-        pass
-    return lists, tight
-
-
-def _is_tight(similarities: Matrix, noise: float) -> bool:
-    spans = similarities.max(axis=1) - similarities.min(axis=1)
-    return bool((spans < _TELLING * noise).mean() > _TIGHT)
-
-
-def _nearest_at_home(similarities: Matrix, k: int) -> tuple[RowIds, Matrix]:
-    np.fill_diagonal(similarities, NO_SIMILARITY)  # a row with itself
-    return largest(similarities, k)
-
-
-def _enter(lists: Neighbours, offers: Offers) -> None:
-    """Let into all lists what is nearer than their last."""
-    offers = offers.sorted_by((offers.to // _MERGED_ROWS).astype(np.uint16))
-    starts = range(0, lists.rows.shape[0], _MERGED_ROWS)
-    ends = np.searchsorted(offers.to // _MERGED_ROWS, np.arange(len(starts) + 1))
-
-    def enter(number: int) -> None:
-        part = slice(starts[number], starts[number] + _MERGED_ROWS)
-        some = offers.part(slice(ends[number], ends[number + 1]))
-        found = Neighbours(lists.rows[part], lists.similarities[part])
-        entered = _merged(found, some, part.start)
-        lists.rows[part], lists.similarities[part] = entered.rows, entered.similarities
-
-    for _ in side_by_side(enter, range(len(starts))):
-        pass
-
-
-def _merged(found: Neighbours, offers: Offers, start: int) -> Neighbours:
-    """Return the nearest of the lists of consecutive places and of what is offered to them."""
-    count, k = found.rows.shape
-    of = np.concatenate((np.repeat(np.arange(count), k), offers.to - start))
-    rows = np.concatenate((found.rows.ravel(), offers.places))
-    similarities = np.concatenate((found.similarities.ravel(), offers.similarities))
-    # A whole number that orders as a row and then its similarities, the largest first, do.
-    bits = similarities.view(np.int32).astype(np.int64)
-    bits = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-    order = np.argsort((of << 32) - bits)
-    first = np.searchsorted(of[order], np.arange(count))
-    best = order[first[:, None] + np.arange(k)]
-    return Neighbours(rows[best], similarities[best])
-
-
-def _decided(cells: Cells, lists: Neighbours, k: int) -> Neighbours:
+def _decided(cells: Cells, meeting: Meeting, k: int) -> Neighbours:
     """Return the nearest of some candidates by both codes: rows, and their similarities."""
     result = no_neighbours(cells.rows.size, k)
 
     def decide(start: int) -> None:
         own = slice(start, min(cells.rows.size, start + _DECIDED_ROWS))
-        candidates = lists.rows[own]
-        similarities = cells.similarities(own, candidates)
-        similarities[candidates == NO_ROW] = NO_SIMILARITY
+        candidates = meeting.places[own]
+        similarities = cells.similarities(start, candidates)
         order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
         rows = np.where(candidates == NO_ROW, NO_ROW, cells.rows[candidates])
         to = cells.rows[own]

@@ -6,60 +6,30 @@ See `models.analysis.linking` for what comes of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from models.indexes.largest import largest
-from models.indexes.results import NO_ROW, Neighbours, marked_cells
-from models.indexes.side_by_side import side_by_side
+from models.analysis.nearest_so_far import take_offers, take_others, take_visitors
+from models.indexes.results import NO_ROW, NO_SIMILARITY
+from models.indexes.side_by_side import side_by_side, workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
+    from models.analysis.nearest_so_far import Offers, Places, Similarities
     from models.analysis.visiting import Reach
     from models.indexes.cells import Cells
     from models.types import Matrix, RowIds
 
-_COMPARED: Final = 1 << 18
+_COMPARED: Final = 1 << 17
 """Similarities at once: they stay in a core's cache."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offers:
-    """Who may enter whose list.
-
-    Attributes:
-        to: (offers,) int32, the places whose lists are meant.
-        places: (offers,) int32, who may enter.
-        similarities: (offers,) float32.
-    """
-
-    to: npt.NDArray[np.int32]
-    places: npt.NDArray[np.int32]
-    similarities: npt.NDArray[np.float32]
-
-    @classmethod
-    def joined(cls, parts: list[Offers]) -> Offers:
-        """Return the offers of several sets of them."""
-        return cls(
-            np.concatenate([part.to for part in parts]),
-            np.concatenate([part.places for part in parts]),
-            np.concatenate([part.similarities for part in parts]),
-        )
-
-    def sorted_by(self, keys: npt.NDArray[np.uint16]) -> Offers:
-        """Return the offers in the order of some keys."""
-        return self.part(np.argsort(keys, kind="stable"))
-
-    def part(self, some: slice | RowIds) -> Offers:
-        """Return some of the offers."""
-        return Offers(self.to[some], self.places[some], self.similarities[some])
-
-
-NO_OFFERS: Final = Offers(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
+_TELLING: Final = 8.0
+"""Standard errors of coarse codes that a list has to span: then one in 100 is lost by them."""
+_TIGHT: Final = 1 / 8
+"""Of the rows of a cell: where more lists span less, whole codes are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,69 +61,79 @@ class Visitors:
             yield self.places[first : min(stop, first + size)]
 
 
-@dataclass(frozen=True, slots=True)
 class Meeting:
-    """Rows and their visitors, cell by cell.
+    """The nearest that all rows have met so far, cell by cell.
 
     Attributes:
-        cells: where rows live.
-        visitors: who visits them.
-        tight: (cells,) which are compared by whole codes.
+        places: (rows, k) int32, in no order; -1 where there are fewer.
+        similarities: (rows, k) float32, by 8 bits a dimension, or by all of them in tight cells.
     """
 
-    cells: Cells
-    visitors: Visitors
-    tight: npt.NDArray[np.bool_]
+    def __init__(self, cells: Cells, visitors: Visitors, k: int) -> None:
+        """Begin with those who live in the same cell.
 
-    def settled(self, lists: Neighbours, block: range) -> list[Any]:
-        """Let visitors of some cells into the lists of those who live there, and return these."""
+        Args:
+            cells: where rows live.
+            visitors: who visits them.
+            k: how many each may know.
+        """
+        self._cells, self._visitors = cells, visitors
+        self.places: Places = np.full((cells.rows.size, k), NO_ROW, np.int32)
+        self.similarities: Similarities = np.full(self.places.shape, NO_SIMILARITY)
+        self._tight = np.fromiter(side_by_side(self._settle, range(cells.count)), np.bool_)
 
-        def settle(cell: int) -> tuple[RowIds, Matrix]:
-            own = self.cells.places(cell)
-            rows, similarities = lists.rows[own], lists.similarities[own]
-            for others, met in self._compared(cell):
-                columns, found = largest(met, rows.shape[1])
-                entering = np.where(columns == NO_ROW, NO_ROW, others[columns])
-                rows, similarities = _best_of(rows, entering, similarities, found)
-            return rows, similarities
+    def _settle(self, cell: int) -> bool:
+        """Let rows of a cell meet, and tell whether whole codes were needed.
 
-        parts = side_by_side(settle, block)
-        return [np.concatenate(side) for side in zip(*parts, strict=True)]
+        In a tight cell many lists span hardly more than the errors of coarse codes: its rows are
+        nearly copies of each other, which whole codes tell apart.
+        """
+        cells, own = self._cells, self._cells.places(cell)
+        lists = self.places[own], self.similarities[own]
+        take_others(cells.roughly(own, own), own.start, *lists)
+        if not cells.is_precise or own.stop - own.start <= lists[0].shape[1]:
+            return False
+        spans = lists[1].max(axis=1) - lists[1][:, 0]
+        if (spans < _TELLING * cells.noise(cell)).mean() <= _TIGHT:
+            return False
+        lists[0][:], lists[1][:] = NO_ROW, NO_SIMILARITY
+        take_others(cells.closely(own, own), own.start, *lists)
+        return True
 
-    def offered(
-        self, known: RowIds, last: npt.NDArray[np.float32], block: range
-    ) -> list[npt.NDArray[Any]]:
-        """Return whom visitors of some cells meet that is nearer than the last they have."""
+    def receive(self, some: RowIds) -> None:
+        """Let rows of some cells meet who visits them.
 
-        def offers(cell: int) -> Offers:
-            start = self.cells.places(cell).start
-            parts = [NO_OFFERS]
-            for others, similarities in self._compared(cell):
-                one, other = marked_cells(similarities > last[others])
-                to, met = others[other], (start + one).astype(np.int32)
-                new = ~(known[to] == met[:, None]).any(axis=1)
-                parts.append(Offers(to[new], met[new], similarities[one[new], other[new]]))
-            return Offers.joined(parts)
+        Lists of visitors change when all have met: so it is all the same which cell comes first.
+        """
+        last = self.similarities[:, 0].copy()
+        offers = list(side_by_side(lambda cell: self._offers(int(cell), last), some))
+        parts = [part for cell in offers for part in cell]
+        if not parts:  # nobody visits these
+            return
+        joined = [np.concatenate(side) for side in zip(*parts, strict=True)]
+        rows = last.size
+        size = -(-rows // workers())
 
-        found = Offers.joined([NO_OFFERS, *side_by_side(offers, block)])
-        return [found.to, found.places, found.similarities]
+        def enter(start: int) -> None:
+            part = slice(start, start + size)
+            take_offers(*joined, start, self.places[part], self.similarities[part])
 
-    def _compared(self, cell: int) -> Iterator[tuple[npt.NDArray[np.int32], Matrix]]:
+        for _ in side_by_side(enter, range(0, rows, size)):
+            pass
+
+    def _offers(self, cell: int, last: Similarities) -> list[Offers]:
+        own = self._cells.places(cell)
+        lists = self.places[own], self.similarities[own]
+        return [
+            take_visitors(met, visitors, last[visitors], own.start, *lists)
+            for visitors, met in self._compared(cell)
+        ]
+
+    def _compared(self, cell: int) -> Iterator[tuple[Places, Matrix]]:
         """Yield visitors of a cell, and its rows' similarities to them."""
-        own = self.cells.places(cell)
-        for others in self.visitors.parts(cell, own.stop - own.start):
-            if self.tight[cell]:
-                yield others, self.cells.closely(cell, others)
+        own = self._cells.places(cell)
+        for others in self._visitors.parts(cell, own.stop - own.start):
+            if self._tight[cell]:
+                yield others, self._cells.closely(own, others)
             else:
-                yield others, self.cells.roughly(own, others)
-
-
-def _best_of(
-    rows: RowIds, others: RowIds, similarities: Matrix, found: Matrix
-) -> tuple[RowIds, Matrix]:
-    """Return the most similar of two lists for each row, as many as are in the first."""
-    k = rows.shape[1]
-    joined = np.concatenate((similarities, found), axis=1)
-    best = np.argpartition(joined, joined.shape[1] - k, axis=1)[:, -k:]
-    every = np.concatenate((rows, others), axis=1)
-    return np.take_along_axis(every, best, axis=1), np.take_along_axis(joined, best, axis=1)
+                yield others, self._cells.roughly(own, others)

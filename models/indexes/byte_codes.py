@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from models.indexes.byte_products import MOST, byte_products
+from models.indexes.byte_kernels import (
+    encode,
+    rough_similarities,
+    similarities_of,
+    whole_similarities,
+)
+from models.indexes.byte_products import byte_products
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -16,8 +22,6 @@ if TYPE_CHECKING:
 
 _STEP: Final = 256
 """Of a coarse code, in steps of a fine one."""
-_LEAST_SCALE: Final = 1e-37
-"""Float32 holds hardly a digit of much less: such vectors are zero beside all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +31,14 @@ class ByteCodes:
     Attributes:
         coarse: (rows, dim) int8, the upper 8 bits, rounded.
         fine: (rows, dim) int8, what is left; None where 8 bits have to do.
-        scales: (rows,) float32: a vector is its scale times 256 coarse + fine.
-        squares: (rows,) float32, squared lengths.
+        scales: (rows,) float64: a vector is its scale times 256 coarse + fine.
+        squares: (rows,) float64, squared lengths.
     """
 
     coarse: npt.NDArray[np.int8]
     fine: npt.NDArray[np.int8] | None
-    scales: npt.NDArray[np.float32]
-    squares: npt.NDArray[np.float32]
+    scales: npt.NDArray[np.float64]
+    squares: npt.NDArray[np.float64]
 
     @classmethod
     def empty(cls, rows: int, dim: int, *, precise: bool) -> ByteCodes:
@@ -42,8 +46,8 @@ class ByteCodes:
         return cls(
             np.empty((rows, dim), np.int8),
             np.empty((rows, dim), np.int8) if precise else None,
-            np.empty(rows, np.float32),
-            np.empty(rows, np.float32),
+            np.empty(rows, np.float64),
+            np.empty(rows, np.float64),
         )
 
     def put(self, rows: RowIds, vectors: Matrix, *, unit: bool = False) -> None:
@@ -55,58 +59,75 @@ class ByteCodes:
             unit: whether they have length 1, or 0: then their codes have it as well, without which
                 near copies have cosines that are farther off than they are from 1.
         """
-        scales = np.maximum(vectors.max(axis=1), -vectors.min(axis=1)) / np.float32(MOST * _STEP)
-        scales[scales < _LEAST_SCALE] = 1
-        codes = vectors / scales[:, None]
-        np.rint(codes, out=codes)
-        # Halves go up: what is left is a byte, from -128 to 127.
-        coarse = np.floor(codes * np.float32(1 / _STEP) + np.float32(0.5))
-        self.coarse[rows] = coarse
-        coarse *= _STEP
-        if self.fine is not None:
-            codes -= coarse
-            self.fine[rows] = codes
-            coarse += codes
-        squares = np.vecdot(coarse, coarse)
+        encode(vectors, rows, self.coarse, self._lower, self.scales, self.squares)
         if unit:
-            scales = 1 / np.sqrt(np.where(squares > 0, squares, 1))
-        self.scales[rows] = scales
-        self.squares[rows] = np.square(scales) * squares
+            self.scales[rows] = 1 / np.sqrt(np.maximum(self.squares[rows], 1))
+        self.squares[rows] *= np.square(self.scales[rows])
 
-    def unscaled(self, rows: Any) -> Matrix:
-        """Return whole codes: (rows, dim) float32."""
+    @property
+    def _lower(self) -> npt.NDArray[np.int8]:
+        return self.coarse[:0] if self.fine is None else self.fine
+
+    def vectors(self, rows: Any) -> Matrix:
+        """Return vectors as precise as the codes: (rows, dim) float32."""
         codes = self.coarse[rows].astype(np.int16)
         codes <<= 8
         if self.fine is not None:
             codes += self.fine[rows]
         found: Matrix = codes.astype(np.float32)
+        found *= self.scales[rows][:, None].astype(np.float32)
         return found
 
-    def vectors(self, rows: Any) -> Matrix:
-        """Return vectors as precise as the codes: (rows, dim) float32."""
-        found = self.unscaled(rows)
-        found *= self.scales[rows][:, None]
-        return found
-
-    def products(self, rows: Any, others: Any) -> Matrix:
-        """Return the inner products of vectors in 8 bits.
+    def roughly(self, rows: Any, others: Any, *, distances: bool) -> Matrix:
+        """Compare vectors by 8 bits.
 
         Args:
             rows: a slice or numbers.
             others: the same.
+            distances: whether negated squared distances are wanted, not inner products.
 
         Returns:
             (rows, others) float32.
         """
         found = byte_products()(self.coarse[rows], self.coarse[others])
-        found *= self.scales[rows][:, None] * np.float32(_STEP * _STEP)
-        found *= self.scales[others]
-        return found
+        return rough_similarities(found, distances, self._rough(rows), self._rough(others))
+
+    def _rough(self, rows: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        scales = (_STEP * self.scales[rows]).astype(np.float32)
+        return scales, self.squares[rows].astype(np.float32)
+
+    def closely(self, rows: Any, others: Any, *, distances: bool) -> Matrix:
+        """Compare vectors by 16 bits, which they have to have, as `roughly` does."""
+        assert self.fine is not None
+        product = byte_products()
+        upper, lower = self.coarse[rows], self.fine[rows]
+        uppers, lowers = self.coarse[others], self.fine[others]
+        mixed = product(np.hstack((upper, lower)), np.hstack((lowers, uppers)))
+        return whole_similarities(
+            (product(upper, uppers), mixed, product(lower, lowers)),
+            distances,
+            (self.scales[rows], self.squares[rows]),
+            (self.scales[others], self.squares[others]),
+        )
+
+    def similarities(self, first: int, others: RowIds, *, distances: bool) -> Matrix:
+        """Compare consecutive vectors with others of their own, by all bits there are.
+
+        Args:
+            first: the first of them.
+            others: (rows, any) numbers; negative ones stand for none.
+            distances: as in `roughly`.
+
+        Returns:
+            (rows, any) float32; -inf for none.
+        """
+        codes = self.coarse, self._lower, self.scales, self.squares
+        return similarities_of(codes, distances, first, others)
 
     def noise(self, rows: Any) -> float:
-        """Return by how much `products` are off: the standard error of those among some rows."""
-        variance = _STEP**2 / 12 * float(np.square(self.scales[rows], dtype=np.float64).mean())
-        return float(np.sqrt(2 * variance * float(self.squares[rows].mean(dtype=np.float64))))
+        """Return by how much `roughly` is off: the standard error of those among some rows."""
+        variance = _STEP**2 / 12 * float(np.square(self.scales[rows]).mean())
+        return float(np.sqrt(2 * variance * float(self.squares[rows].mean())))
 
     def sort(self, rows: slice, order: RowIds) -> None:
         """Bring some rows into another order."""

@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from models.types import Matrix
-
     Bytes = npt.NDArray[np.int8]
-    Product = Callable[[Bytes, Bytes], Matrix]
+    Products = npt.NDArray[np.int32] | npt.NDArray[np.float32]
+    Product = Callable[[Bytes, Bytes], Products]
 
 MOST: Final = 127
 """The largest byte, either way."""
@@ -36,21 +35,21 @@ _TRIED: Final = (128, 1024, 384)
 _ROUNDS: Final = 5
 
 
-def by_torch(left: Bytes, right: Bytes) -> Matrix:
-    """Multiply bytes: (left, dim) and (right, dim) give (left, right) float32."""
+def by_torch(left: Bytes, right: Bytes) -> Products:
+    """Multiply bytes: (left, dim) and (right, dim) give whole numbers, (left, right)."""
     if left.shape[1] == 1:  # of which torch 2.13 returns memory that nobody wrote
         return by_float(left, right)
     import torch
 
-    found = np.empty((left.shape[0], right.shape[0]), np.float32)
     rows = torch.from_numpy(left)
+    found: Products = np.empty((left.shape[0], right.shape[0]), np.int32)
     for start in range(0, right.shape[0], _AT_ONCE):
         some = torch.from_numpy(right[start : start + _AT_ONCE])
         found[:, start : start + _AT_ONCE] = torch._int_mm(rows, some.T).numpy()  # noqa: SLF001
     return found
 
 
-def by_float(left: Bytes, right: Bytes) -> Matrix:
+def by_float(left: Bytes, right: Bytes) -> npt.NDArray[np.float32]:
     """Do the same by numpy's BLAS."""
     if left.shape[1] > _EXACT:
         found = np.zeros((left.shape[0], right.shape[0]))
@@ -58,7 +57,7 @@ def by_float(left: Bytes, right: Bytes) -> Matrix:
             part = slice(start, start + _EXACT)
             found += by_float(left[:, part], right[:, part])
         return found.astype(np.float32)
-    product: Matrix = left.astype(np.float32) @ right.astype(np.float32).T
+    product: npt.NDArray[np.float32] = left.astype(np.float32) @ right.astype(np.float32).T
     return product
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from models.indexes.streams import Progress
     from models.types import Matrix, RowIds, Vectors
 
-CELL_ROWS: Final = 150
+CELL_ROWS: Final = 300
 """Rows of a cell on average: fewer mean more centroids to look at, more mean more comparisons."""
 _MOST: Final = 4
 """Times as many rows a cell may have: a longer one, of rows that are alike, is cut."""
@@ -138,55 +138,31 @@ class Cells:
         Returns:
             (places, others) float32, about the similarities that `models.indexes.results` has.
         """
-        found = self.codes.products(places, others)
-        if self.metric is Metric.L2:
-            found *= 2
-            found -= self.codes.squares[places][:, None] + self.codes.squares[others]
-        return found
+        return self.codes.roughly(places, others, distances=self._distances)
 
-    def closely(self, cell: int, places: Any) -> Matrix:
-        """Compare the rows of a cell with others, as precisely as codes and float32 do.
+    def closely(self, places: Any, others: Any) -> Matrix:
+        """Compare vectors by 16 bits, as `roughly` does."""
+        return self.codes.closely(places, others, distances=self._distances)
 
-        Returns:
-            (rows of the cell, places) float32, as `roughly` does.
-        """
-        own, others = self.vectors(self.places(cell)), self.vectors(places)
-        if self.metric is not Metric.L2:
-            return own @ others.T
-        own -= self.centroids[cell]
-        others -= self.centroids[cell]
-        found: Matrix = own @ others.T
-        found *= 2
-        found -= np.vecdot(own, own)[:, None] + np.vecdot(others, others)
-        return found
+    @property
+    def _distances(self) -> bool:
+        return self.metric is Metric.L2
 
     def noise(self, cell: int) -> float:
         """Return by how much `roughly` is off in a cell: a standard error."""
         return self.codes.noise(self.places(cell)) * (2 if self.metric is Metric.L2 else 1)
 
-    def similarities(self, own: slice, others: RowIds) -> Matrix:
-        """Compare each of some vectors with its own others, as precisely as the codes do.
+    def similarities(self, first: int, others: RowIds) -> Matrix:
+        """Compare consecutive vectors with their own others, as precisely as the codes do.
 
         Args:
-            own: consecutive places.
-            others: (own, any) places.
+            first: the place of the first of them.
+            others: (own, any) places; -1 for none.
 
         Returns:
-            (own, any) float32, as `models.indexes.results` has them.
+            (own, any) float32, as `models.indexes.results` has them; -inf for none.
         """
-        codes, shape = self.codes, (*others.shape, -1)
-        if self.metric is Metric.L2:
-            apart = codes.vectors(others.ravel()).reshape(shape)
-            apart -= codes.vectors(own)[:, None]
-            distances: Matrix = np.vecdot(apart, apart)
-            return -distances
-        compared = codes.unscaled(others.ravel()).reshape(shape)
-        found: Matrix = np.vecdot(codes.unscaled(own)[:, None], compared)
-        found *= codes.scales[own][:, None]
-        found *= codes.scales[others]
-        if self.metric is Metric.COSINE:
-            np.clip(found, -1, 1, out=found)
-        return found
+        return self.codes.similarities(first, others, distances=self._distances)
 
     def affinities(self, vectors: Matrix, cells: Any = slice(None)) -> Matrix:
         """Compare vectors with centroids: (vectors, cells) float32, the larger the nearer."""

@@ -70,13 +70,18 @@ def _work_alone() -> None:
     library().omp_set_num_threads(1)
 
 
+def workers() -> int:
+    """Return how many threads work side by side."""
+    return int(library().omp_get_max_threads())
+
+
 def side_by_side(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iterator[Result]:
     """Yield the results of all pieces in order; as many threads work as FAISS may use.
 
     Two pieces a thread are under way or done at most, so memory is bounded. What a piece gives does
     not depend on the number of threads.
     """
-    threads = int(library().omp_get_max_threads())
+    threads = workers()
     waiting = iter(pieces)
     with alone():
         if threads == 1:
