@@ -5,51 +5,40 @@ its neighbours, and it may be one of theirs. A pair is met if either visits the 
 each row has to visit about half as many cells for the same share of the neighbours as where it
 looks only for its own.
 
-Cells are gone through twice. First those who live there take the nearest of their cell and of all
-who visit it; so each row has neighbours, if not yet the nearest. Then visitors are compared again,
-and are offered who is nearer than the last that they have: a few, so no visit needs a list of its
-own. Coarse codes propose a few candidates more than are wanted; whole codes decide.
+Each cell is gone through once. Whoever lives there may take all who visit; visitors are offered who
+is nearer than the last that they know, and let them in at the end of a turn of cells. Coarse codes
+propose a few candidates more than are wanted; whole codes decide.
 
-What a block of cells gives is kept for a run that is killed. It does not depend on the number of
-threads.
+What has been met so far is kept now and then for a run that is killed. Nothing depends on the
+number of threads.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
 from models.analysis.meeting import Meeting, Visitors
 from models.indexes.byte_products import prepare_for
-from models.indexes.largest import largest
-from models.indexes.results import NO_ROW, NO_SIMILARITY, Neighbours, no_neighbours
+from models.indexes.results import NO_ROW, Neighbours, no_neighbours
 from models.indexes.side_by_side import side_by_side
 from models.indexes.streams import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy.typing as npt
-
     from models.analysis.visiting import Reach
     from models.indexes.cells import Cells
     from models.indexes.streams import Progress
-    from models.types import Matrix, RowIds
+    from models.types import RowIds
 
 _TURNS: Final = 64
-_BLOCK_ROWS: Final = 250_000
-"""Rows of cells whose lists, or offers, a killed run makes again."""
+_TURN_ROWS: Final = 1 << 14
+"""Rows that receive visitors before others know of it, at most: offers take memory."""
+_KEPT_PARTS: Final = 4
+"""A killed run makes a quarter of the work again, at most."""
 _SPARE: Final = 4
 """Candidates for each four wanted, and four at least, that coarse codes propose besides."""
-_TELLING: Final = 8.0
-"""Standard errors of coarse codes that a list has to span: then one in 100 is lost by them."""
-_TIGHT: Final = 1 / 8
-"""Of the rows of a cell: where more lists span less, whole codes are compared."""
-_DECIDED_ROWS: Final = 64
-_MERGED_ROWS: Final = 4096
+_DECIDED_ROWS: Final = 1024
 
 
 class Kept(Protocol):
@@ -81,14 +70,40 @@ def linked(
     cells = reach.cells
     prepare_for(cells.codes.coarse.size)
     meeting = Meeting(cells, Visitors.of(reach), k + max(_SPARE, k // _SPARE))
-    order = np.random.default_rng(0).permutation(cells.count)
-    turns = np.array_split(order, min(_TURNS, cells.count))
-    for number, turn in enumerate(turns):
-        meeting.receive(turn)
+    turns = _turns(cells)
+    marks = {len(turns) * part // _KEPT_PARTS for part in range(_KEPT_PARTS)}
+    begun = _resumed(meeting, sorted(marks, reverse=True), kept)
+    if begun is None:
+        meeting.settle()
+    for number in range(begun or 0, len(turns)):
+        if kept and number in marks and number != begun:
+            kept.save(_named(number), meeting.state)
+        meeting.receive(turns[number])
         progress("graph", (number + 1) / (len(turns) + 1))
     found = _decided(cells, meeting, k)
     progress("graph", 1.0)
     return found
+
+
+def _turns(cells: Cells) -> list[RowIds]:
+    """Cut all cells into turns, at random: then few visitors of a turn are the same."""
+    turns = max(_TURNS, cells.rows.size // _TURN_ROWS)
+    order = np.random.default_rng(0).permutation(cells.count)
+    return np.array_split(order, min(turns, cells.count))
+
+
+def _resumed(meeting: Meeting, marks: list[int], kept: Kept | None) -> int | None:
+    """Go on after the last turn that was kept, and return which is next; None without any."""
+    for number in marks:
+        state = kept.load(_named(number)) if kept else None
+        if state is not None:
+            meeting.resume(state)
+            return number
+    return None
+
+
+def _named(number: int) -> str:
+    return f"before-turn-{number:06d}"
 
 
 def _decided(cells: Cells, meeting: Meeting, k: int) -> Neighbours:

@@ -6,11 +6,16 @@ See `models.analysis.linking` for what comes of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from models.analysis.nearest_so_far import take_offers, take_others, take_visitors
+from models.analysis.nearest_so_far import (
+    take_offers,
+    take_others,
+    take_visitors,
+    visits_by_cell,
+)
 from models.indexes.results import NO_ROW, NO_SIMILARITY
 from models.indexes.side_by_side import side_by_side, workers
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from models.indexes.cells import Cells
     from models.types import Matrix, RowIds
 
+_NO_OFFERS: Final = np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)
 _COMPARED: Final = 1 << 17
 """Similarities at once: they stay in a core's cache."""
 _TELLING: Final = 8.0
@@ -48,10 +54,10 @@ class Visitors:
     def of(cls, reach: Reach) -> Visitors:
         """Find out who visits what."""
         count = reach.cells.count
-        parts = list(side_by_side(reach.visits, range(count)))
-        places, cells = (np.concatenate(side) for side in zip(*parts, strict=True))
-        order = np.argsort(cells, kind="stable")
-        return cls(places[order], np.searchsorted(cells[order], np.arange(count + 1)))
+        visits = zip(*side_by_side(reach.visits, range(count)), strict=True)
+        places, cells = (np.concatenate(side) for side in visits)
+        bounds = np.concatenate(([0], np.cumsum(np.bincount(cells, minlength=count))))
+        return cls(visits_by_cell(places, cells, bounds), bounds)
 
     def parts(self, cell: int, own: int) -> Iterator[npt.NDArray[np.int32]]:
         """Yield the visitors of a cell, as many as are compared with its own rows at once."""
@@ -67,10 +73,12 @@ class Meeting:
     Attributes:
         places: (rows, k) int32, in no order; -1 where there are fewer.
         similarities: (rows, k) float32, by 8 bits a dimension, or by all of them in tight cells.
+        tight: (cells,) bool, which cells compare all bits: many lists there span hardly more than
+            the errors of 8. Their rows are nearly copies of each other.
     """
 
     def __init__(self, cells: Cells, visitors: Visitors, k: int) -> None:
-        """Begin with those who live in the same cell.
+        """Let nobody know anybody.
 
         Args:
             cells: where rows live.
@@ -80,52 +88,65 @@ class Meeting:
         self._cells, self._visitors = cells, visitors
         self.places: Places = np.full((cells.rows.size, k), NO_ROW, np.int32)
         self.similarities: Similarities = np.full(self.places.shape, NO_SIMILARITY)
-        self._tight = np.fromiter(side_by_side(self._settle, range(cells.count)), np.bool_)
+        self.tight = np.zeros(cells.count, np.bool_)
+        self._last = self.similarities[:, 0].copy()
 
-    def _settle(self, cell: int) -> bool:
-        """Let rows of a cell meet, and tell whether whole codes were needed.
+    @property
+    def state(self) -> list[Any]:
+        """All that changes: what is to be kept for a run that is killed."""
+        return [self.places, self.similarities, self.tight]
 
-        In a tight cell many lists span hardly more than the errors of coarse codes: its rows are
-        nearly copies of each other, which whole codes tell apart.
-        """
+    def resume(self, state: list[Any]) -> None:
+        """Go on where another one was."""
+        for own, other in zip(self.state, state, strict=True):
+            own[:] = other
+        self._last[:] = self.similarities[:, 0]
+
+    def settle(self) -> None:
+        """Let all who live in the same cell meet."""
+        for _ in side_by_side(self._settle, range(self._cells.count)):
+            pass
+        self._last[:] = self.similarities[:, 0]
+
+    def _settle(self, cell: int) -> None:
         cells, own = self._cells, self._cells.places(cell)
-        lists = self.places[own], self.similarities[own]
-        take_others(cells.roughly(own, own), own.start, *lists)
-        if not cells.is_precise or own.stop - own.start <= lists[0].shape[1]:
-            return False
-        spans = lists[1].max(axis=1) - lists[1][:, 0]
-        if (spans < _TELLING * cells.noise(cell)).mean() <= _TIGHT:
-            return False
-        lists[0][:], lists[1][:] = NO_ROW, NO_SIMILARITY
-        take_others(cells.closely(own, own), own.start, *lists)
-        return True
+        places, similarities = self.places[own], self.similarities[own]
+        take_others(cells.roughly(own, own), own.start, places, similarities)
+        if not cells.is_precise or own.stop - own.start <= places.shape[1]:
+            return
+        spans = similarities.max(axis=1) - similarities[:, 0]
+        if (spans < _TELLING * cells.noise(cell)).mean() > _TIGHT:
+            self.tight[cell] = True
+            places[:], similarities[:] = NO_ROW, NO_SIMILARITY
+            take_others(cells.closely(own, own), own.start, places, similarities)
 
     def receive(self, some: RowIds) -> None:
-        """Let rows of some cells meet who visits them.
+        """Let rows of some cells meet their visitors.
 
-        Lists of visitors change when all have met: so it is all the same which cell comes first.
+        The lists of visitors change when all have met, so that threads do not matter.
         """
-        last = self.similarities[:, 0].copy()
-        offers = list(side_by_side(lambda cell: self._offers(int(cell), last), some))
-        parts = [part for cell in offers for part in cell]
-        if not parts:  # nobody visits these
-            return
-        joined = [np.concatenate(side) for side in zip(*parts, strict=True)]
-        rows = last.size
-        size = -(-rows // workers())
+        offers = [_NO_OFFERS]
+        for of_cell in side_by_side(self._received, some.tolist()):
+            offers.extend(of_cell)
+        for cell in some.tolist():
+            own = self._cells.places(cell)
+            self._last[own] = self.similarities[own, 0]
+        to, of, near = (np.concatenate(side) for side in zip(*offers, strict=True))
+        size = -(-self._last.size // workers())
 
         def enter(start: int) -> None:
-            part = slice(start, start + size)
-            take_offers(*joined, start, self.places[part], self.similarities[part])
+            own = slice(start, start + size)
+            lists = self.places[own], self.similarities[own], self._last[own]
+            take_offers((to, of, near), start, *lists)
 
-        for _ in side_by_side(enter, range(0, rows, size)):
+        for _ in side_by_side(enter, range(0, self._last.size, size)):
             pass
 
-    def _offers(self, cell: int, last: Similarities) -> list[Offers]:
+    def _received(self, cell: int) -> list[Offers]:
         own = self._cells.places(cell)
         lists = self.places[own], self.similarities[own]
         return [
-            take_visitors(met, visitors, last[visitors], own.start, *lists)
+            take_visitors(met, visitors, self._last[visitors], own.start, *lists)
             for visitors, met in self._compared(cell)
         ]
 
@@ -133,7 +154,7 @@ class Meeting:
         """Yield visitors of a cell, and its rows' similarities to them."""
         own = self._cells.places(cell)
         for others in self._visitors.parts(cell, own.stop - own.start):
-            if self._tight[cell]:
+            if self.tight[cell]:
                 yield others, self._cells.closely(own, others)
             else:
                 yield others, self._cells.roughly(own, others)

@@ -11,14 +11,13 @@ from models.indexes.compiled import compiled
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from models.types import Matrix
+    from models.types import Matrix, RowIds
 
     Places = npt.NDArray[np.int32]
     Similarities = npt.NDArray[np.float32]
     Offers = tuple[Places, Places, Similarities]
 
 _EIGHT = 8
-"""Flags that are looked at as one number."""
 _ROOM = 1024
 
 
@@ -67,6 +66,30 @@ def take_others(met: Matrix, first: int, places: Places, similarities: Similarit
 
 
 @compiled
+def _useful(
+    met: Similarities,
+    least: float,
+    last: Similarities,
+    flags: npt.NDArray[np.uint8],
+    useful: Places,
+) -> int:
+    """Fill in which similarities exceed what a row knows or what those whom it meets know.
+
+    Few do: so flags are made for all, which takes few instructions, and looked at by eights.
+    """
+    found = 0
+    for j in range(met.size):
+        flags[j] = np.uint8(met[j] > least) | np.uint8(met[j] > last[j])
+    eights = flags.view(np.uint64)
+    for eight in range(eights.size):
+        if eights[eight]:
+            for j in range(_EIGHT * eight, min(met.size, _EIGHT * eight + _EIGHT)):
+                useful[found] = j
+                found += flags[j]
+    return found
+
+
+@compiled
 def take_visitors(
     met: Matrix,
     visitors: Places,
@@ -90,28 +113,20 @@ def take_visitors(
     """
     room, count = _ROOM, 0
     to, of, near = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.float32)
-    size = visitors.size
-    flags = np.zeros(-(-size // _EIGHT) * _EIGHT, np.uint8)
-    eights = flags.view(np.uint64)
-    useful = np.empty(size, np.int32)
+    flags = np.zeros(-(-visitors.size // _EIGHT) * _EIGHT, np.uint8)
+    useful = np.empty(visitors.size, np.int32)
     for i in range(met.shape[0]):
-        least, found = similarities[i, 0], 0
-        for j in range(size):
-            flags[j] = np.uint8(met[i, j] > least) | np.uint8(met[i, j] > last[j])
-        for eight in range(eights.size):
-            if eights[eight]:  # few are: most similarities are of no use to anybody
-                for j in range(_EIGHT * eight, min(size, _EIGHT * eight + _EIGHT)):
-                    useful[found] = j
-                    found += flags[j]
+        found = _useful(met[i], similarities[i, 0], last, flags, useful)
+        if count + found > room:
+            more = max(room, found)
+            to = np.concatenate((to, np.empty(more, np.int32)))
+            of = np.concatenate((of, np.empty(more, np.int32)))
+            near = np.concatenate((near, np.empty(more, np.float32)))
+            room += more
         for j in useful[:found]:
             if met[i, j] > similarities[i, 0]:
                 _put_new(places, similarities, i, visitors[j], met[i, j])
             if met[i, j] > last[j]:
-                if count == room:
-                    to = np.concatenate((to, np.empty(room, np.int32)))
-                    of = np.concatenate((of, np.empty(room, np.int32)))
-                    near = np.concatenate((near, np.empty(room, np.float32)))
-                    room *= 2
                 to[count], of[count], near[count] = visitors[j], first + i, met[i, j]
                 count += 1
     return to[:count], of[:count], near[:count]
@@ -119,24 +134,44 @@ def take_visitors(
 
 @compiled
 def take_offers(
-    to: Places,
-    of: Places,
-    near: Similarities,
+    offers: Offers,
     first: int,
     places: Places,
     similarities: Similarities,
+    last: Similarities,
 ) -> None:
     """Let into some lists what is offered to them.
 
     Args:
-        to: (offers,) int32, whom.
-        of: (offers,) int32, what.
-        near: (offers,) float32, how near that is.
+        offers: to whom, what, and how near that is; those to others are passed over.
         first: the place of the first list.
-        places: (lists, k) int32; offers to others are passed over.
+        places: (lists, k) int32.
         similarities: (lists, k) float32.
+        last: (lists,) float32, what has to be exceeded to enter: kept up to date.
     """
+    to, of, near = offers
     for i in range(to.size):
         at = to[i] - first
-        if 0 <= at < places.shape[0] and near[i] > similarities[at, 0]:
+        if 0 <= at < last.size and near[i] > last[at]:
             _put_new(places, similarities, at, of[i], near[i])
+            last[at] = similarities[at, 0]
+
+
+@compiled
+def visits_by_cell(places: Places, cells: Places, bounds: RowIds) -> Places:
+    """Sort visits by the cell that is visited; those of a cell stay in order.
+
+    Args:
+        places: (visits,) int32, who visits.
+        cells: (visits,) int32, whom.
+        bounds: (cells + 1,) int64, where the visits of each cell belong.
+
+    Returns:
+        (visits,) int32, the places.
+    """
+    found = np.empty_like(places)
+    at = bounds[:-1].copy()
+    for i in range(places.size):
+        found[at[cells[i]]] = places[i]
+        at[cells[i]] += 1
+    return found

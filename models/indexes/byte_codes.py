@@ -98,10 +98,9 @@ class ByteCodes:
 
     def closely(self, rows: Any, others: Any, *, distances: bool) -> Matrix:
         """Compare vectors by 16 bits, which they have to have, as `roughly` does."""
-        assert self.fine is not None
         product = byte_products()
-        upper, lower = self.coarse[rows], self.fine[rows]
-        uppers, lowers = self.coarse[others], self.fine[others]
+        upper, lower = self.coarse[rows], self._lower[rows]
+        uppers, lowers = self.coarse[others], self._lower[others]
         mixed = product(np.hstack((upper, lower)), np.hstack((lowers, uppers)))
         return whole_similarities(
             (product(upper, uppers), mixed, product(lower, lowers)),
@@ -110,7 +109,7 @@ class ByteCodes:
             (self.scales[others], self.squares[others]),
         )
 
-    def similarities(self, first: int, others: RowIds, *, distances: bool) -> Matrix:
+    def similarities(self, first: int, others: npt.NDArray[Any], *, distances: bool) -> Matrix:
         """Compare consecutive vectors with others of their own, by all bits there are.
 
         Args:

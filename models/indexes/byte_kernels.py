@@ -115,7 +115,7 @@ def whole_similarities(
 
 
 @compiled
-def _product(left: Bytes, right: Bytes) -> int:
+def _product(left: Bytes, right: Bytes) -> np.int32:
     # Numba adds numbers of 32 bits in 64, at half the speed, unless it is told not to.
     total = np.int32(0)
     for i in range(left.size):

@@ -152,7 +152,7 @@ class Cells:
         """Return by how much `roughly` is off in a cell: a standard error."""
         return self.codes.noise(self.places(cell)) * (2 if self.metric is Metric.L2 else 1)
 
-    def similarities(self, first: int, others: RowIds) -> Matrix:
+    def similarities(self, first: int, others: npt.NDArray[Any]) -> Matrix:
         """Compare consecutive vectors with their own others, as precisely as the codes do.
 
         Args:

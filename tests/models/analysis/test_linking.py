@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from models.analysis import linking as module
-from models.analysis.linking import Offers, linked
+from models.analysis import meeting as meetings
+from models.analysis.linking import linked
+from models.analysis.nearest_so_far import take_offers
 from models.analysis.visiting import Reach, reach_for
 from models.indexes import cells as cells_module
 from models.indexes.cells import Cells
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from models.analysis.nearest_so_far import Offers
     from models.indexes.results import Neighbours
 
     Similarities = npt.NDArray[np.float64]
@@ -216,8 +219,7 @@ def test_few_rows_link_with_all_others_and_leave_the_rest_empty(metric: Metric, 
 
 @pytest.mark.usefixtures("own_threads", "small")
 @ALL_METRICS
-def test_threads_do_not_matter(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MERGED_ROWS", 128)
+def test_threads_do_not_matter(metric: Metric) -> None:
     matrix = np.concatenate((lumpy(1800), np.repeat(gaussian(4), 50, axis=0)))
     found = []
     for threads in (1, 2):
@@ -255,7 +257,7 @@ def test_a_run_killed_after_any_part_goes_on_to_the_same_lists(
 ) -> None:
     matrix = lumpy(1500)
     expected = linked(fitted(matrix, metric), K)
-    monkeypatch.setattr(module, "_BLOCK_ROWS", 400)
+    monkeypatch.setattr(module, "_KEPT_PARTS", 7)
     whole = _OnDisk()
     assert equal(expected, linked(fitted(matrix, metric), K, kept=whole))
     names = whole.saved
@@ -273,13 +275,13 @@ def test_a_run_killed_after_any_part_goes_on_to_the_same_lists(
 def offered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many offers each turn has held."""
     seen: list[int] = []
-    enter = module._enter
 
-    def counted(lists: Neighbours, offers: Offers) -> None:
-        seen.append(offers.to.size)
-        enter(lists, offers)
+    def counted(offers: Offers, first: int, *lists: Any) -> None:
+        if first == 0:  # other threads are given the same
+            seen.append(offers[0].size)
+        take_offers(offers, first, *lists)
 
-    monkeypatch.setattr(module, "_enter", counted)
+    monkeypatch.setattr(meetings, "take_offers", counted)
     return seen
 
 
