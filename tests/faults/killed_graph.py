@@ -8,7 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from latentlake.commit_points import watching
-from models.analysis import graph
+from models.analysis import graph, linking
 from models.indexes import cells
 from tasks.stages import neighbours
 from tests.faults.forks import killer
@@ -21,6 +21,7 @@ if __name__ == "__main__":
     with (
         # Small sets are linked by brute force, at once.
         patch.object(cells, "CELL_ROWS", 5),
+        patch.object(linking, "_KEPT_PARTS", 24),
         patch.object(neighbours, "_KEPT_ROWS", 0),
         patch.object(graph, "is_exact_affordable", lambda *_: False),
         patch.object(neighbours, "is_exact_affordable", lambda *_: False),
