@@ -237,24 +237,27 @@ def test_lists_take_the_nearest_of_their_offers_and_say_what_is_to_be_exceeded(
     np.testing.assert_array_equal(last, lists.similarities[:, 0])
 
 
+def numbers(*values: int) -> Places:
+    return np.array(values, np.int32)
+
+
 def test_who_is_as_near_as_the_last_does_not_enter() -> None:
     """A list of copies would change with each further one, for nothing."""
     places, similarities = np.array([[4, 5], [5, 4]], np.int32), np.ones((2, 2), np.float32)
-    met, last, new = np.ones((2, 2), np.float32), np.ones(2, np.float32), np.int32([8, 9])
+    met, last, new = np.ones((2, 2), np.float32), np.ones(2, np.float32), numbers(8, 9)
     take_others(met, 0, places, similarities)
-    assert all(one.size == 0 for one in take_visitors(met, new, last, 0, places, similarities))
-    take_offers((np.int32([0, 1]), new, met[0]), 0, places, similarities, last)
+    assert as_list(take_visitors(met, new, last, 0, places, similarities)) == []
+    take_visitors(met, new, last - 1, 0, places, similarities)  # whom visitors take
+    take_offers((numbers(0, 1), new, met[0]), 0, places, similarities, last)
     assert places.tolist() == [[4, 5], [5, 4]]
 
 
 def test_who_is_known_does_not_enter_again_though_other_codes_say_nearer() -> None:
     """Of a pair one may live in a tight cell, where finer codes are compared."""
-    places, similarities = np.array([[4, 5]], np.int32), np.array([[0.5, 0.7]], np.float32)
-    nearer, known = np.float32([[0.9]]), np.int32([4])
-    take_visitors(nearer, known, np.ones(1, np.float32), 0, places, similarities)
-    take_offers(
-        (np.int32([0]), known, nearer[0]), 0, places, similarities, similarities[:, 0].copy()
-    )
+    places, similarities = numbers(4, 5)[None], np.array([[0.5, 0.7]], np.float32)
+    nearer, last = np.array([[0.9]], np.float32), similarities[:, 0].copy()
+    take_visitors(nearer, numbers(4), np.ones(1, np.float32), 0, places, similarities)
+    take_offers((numbers(0), numbers(4), nearer[0]), 0, places, similarities, last)
     assert sorted(places[0].tolist()) == [4, 5]
 
 
