@@ -77,8 +77,8 @@ class ByteCodes:
 
     def vectors(self, rows: Any) -> Matrix:
         """Return vectors as precise as the codes: (rows, dim) float32."""
-        places = np.arange(self.rows)[rows] if isinstance(rows, slice) else rows
-        return decoded(self.coarse, self._lower, self.scales, places)
+        some = np.arange(*rows.indices(self.rows)) if isinstance(rows, slice) else rows
+        return decoded(self.coarse, self._lower, self.scales, some)
 
     def roughly(self, rows: Any, others: Any, *, distances: bool) -> Matrix:
         """Compare vectors by 8 bits.

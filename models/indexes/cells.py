@@ -235,7 +235,7 @@ def _nearest(codes: ByteCodes, centroids: Matrix, metric: Metric) -> npt.NDArray
     """Return the nearest centroids of all vectors: (rows,) int32."""
 
     def nearest(start: int) -> npt.NDArray[np.int32]:
-        vectors = codes.vectors(np.arange(start, min(codes.rows, start + _BLOCK)))
+        vectors = codes.vectors(slice(start, start + _BLOCK))
         found: npt.NDArray[np.int32] = _affinities(vectors, centroids, metric).argmax(axis=1)
         return found.astype(np.int32)
 
