@@ -25,7 +25,7 @@ PACKAGES = ("flows", "tasks", "models", "data", "latentlake")
 FOLDERS = {*PACKAGES, "deployments", "tests", "benchmarks", "docs"}
 OPTIONAL = {"faiss", "dask", "distributed", "prefect_dask", "botocore", "fsspec", "openvino"}
 """What an extra brings: a module that needs one of these may be missing it, and nothing else."""
-HEAVY = ("torch", "prefect", "faiss", "gensim", "sklearn", "scipy")
+HEAVY = ("numba", "torch", "prefect", "faiss", "gensim", "sklearn", "scipy")
 
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 50

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from models.analysis.linking import linked
 from models.analysis.visiting import reach_for
-from models.indexes.cells import Cells
 from models.indexes.exact import exact_search, own_rows
 from models.indexes.held_vectors import HeldVectors
 from models.indexes.recall import (
@@ -113,11 +111,16 @@ def build_graph(
     if is_exact_affordable(vectors, options):
         lists = _by_brute_force(vectors, metric, k, progress)
         return NeighbourGraph(lists.rows, lists.similarities, metric, None)
-    seed, fitted = options.seed, _FITTED_ROWS
+    # Numba takes .3 s to import, and a small graph has no use for it.
+    from models.analysis.linking import linked
+    from models.indexes.cells import Cells
+
+    seed, sampled = options.seed, min(vectors.rows, _FITTED_ROWS + options.recall_queries)
+    fitted = min(_FITTED_ROWS, sampled // 2)
     cells = Cells.of(vectors, metric, seed, precise=options.precise, progress=progress)
     # Cells hold what was read; 8 bits would not tell what they lose.
     source = HeldVectors.of(cells) if options.precise else vectors
-    truth = _truth(source, metric, k, fitted + options.recall_queries, seed)
+    truth = _truth(source, metric, k, sampled, seed)
     reach = reach_for(cells, truth.part(0, fitted), options.target_recall)
     lists = linked(reach, k, kept, progress)
     recall = _measured(source, lists, truth.part(fitted), metric)

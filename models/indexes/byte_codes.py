@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from models.indexes.byte_kernels import (
+    decoded,
     encode,
     rough_similarities,
     similarities_of,
@@ -50,16 +51,22 @@ class ByteCodes:
             np.empty(rows, np.float64),
         )
 
-    def put(self, rows: RowIds, vectors: Matrix, *, unit: bool = False) -> None:
-        """Encode some vectors.
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return int(self.scales.size)
+
+    def put(self, first: int, vectors: Matrix, *, unit: bool = False) -> None:
+        """Encode consecutive vectors.
 
         Args:
-            rows: (vectors,) where they belong.
+            first: where the first of them belongs.
             vectors: (vectors, dim) float32, finite.
             unit: whether they have length 1, or 0: then their codes have it as well, without which
                 near copies have cosines that are farther off than they are from 1.
         """
-        encode(vectors, rows, self.coarse, self._lower, self.scales, self.squares)
+        encode(vectors, first, (self.coarse, self._lower, self.scales, self.squares))
+        rows = slice(first, first + vectors.shape[0])
         if unit:
             self.scales[rows] = 1 / np.sqrt(np.maximum(self.squares[rows], 1))
         self.squares[rows] *= np.square(self.scales[rows])
@@ -70,13 +77,8 @@ class ByteCodes:
 
     def vectors(self, rows: Any) -> Matrix:
         """Return vectors as precise as the codes: (rows, dim) float32."""
-        codes = self.coarse[rows].astype(np.int16)
-        codes <<= 8
-        if self.fine is not None:
-            codes += self.fine[rows]
-        found: Matrix = codes.astype(np.float32)
-        found *= self.scales[rows][:, None].astype(np.float32)
-        return found
+        some = np.arange(*rows.indices(self.rows)) if isinstance(rows, slice) else rows
+        return decoded(self.coarse, self._lower, self.scales, some)
 
     def roughly(self, rows: Any, others: Any, *, distances: bool) -> Matrix:
         """Compare vectors by 8 bits.

@@ -17,25 +17,23 @@ if TYPE_CHECKING:
     Products = npt.NDArray[Any]
     Floats = npt.NDArray[np.float32]
     Doubles = npt.NDArray[np.float64]
+    Codes = tuple[Bytes, Bytes, Doubles, Doubles]
+    """Upper bytes, lower ones or none, scales and squared lengths of all rows."""
 
 
 @compiled
-def encode(
-    vectors: Matrix, rows: RowIds, coarse: Bytes, fine: Bytes, scales: Doubles, squares: Doubles
-) -> None:
+def encode(vectors: Matrix, first: int, codes: Codes) -> None:
     """Fill rows of codes: see `models.indexes.byte_codes.ByteCodes`.
 
     Args:
         vectors: (vectors, dim) float32, finite.
-        rows: (vectors,) where they belong.
-        coarse: upper bytes.
-        fine: lower bytes, or of no rows where they are left out.
-        scales: what a step is worth.
-        squares: squared lengths of whole codes.
+        first: where the first of them belongs.
+        codes: to be filled; squares with those of whole codes.
     """
+    coarse, fine, scales, squares = codes
     dim = vectors.shape[1]
-    for i in range(rows.size):
-        row = rows[i]
+    for i in range(vectors.shape[0]):
+        row = first + i
         most = np.float32(0)
         for j in range(dim):
             most = max(most, abs(vectors[i, j]))
@@ -54,6 +52,22 @@ def encode(
             total += code * code
         scales[row] = scale
         squares[row] = total
+
+
+@compiled
+def decoded(coarse: Bytes, fine: Bytes, scales: Doubles, rows: RowIds) -> Matrix:
+    """Return vectors as precise as their codes: (rows, dim) float32."""
+    dim = coarse.shape[1]
+    found = np.empty((rows.size, dim), np.float32)
+    for i in range(rows.size):
+        row = rows[i]
+        scale = np.float32(scales[row])
+        for j in range(dim):
+            code = np.int32(coarse[row, j]) << 8
+            if fine.shape[0]:
+                code += fine[row, j]
+            found[i, j] = np.float32(code) * scale
+    return found
 
 
 @compiled
@@ -125,7 +139,7 @@ def _product(left: Bytes, right: Bytes) -> np.int32:
 
 @compiled
 def similarities_of(
-    codes: tuple[Bytes, Bytes, Doubles, Doubles],
+    codes: Codes,
     distances: bool,  # noqa: FBT001
     first: int,
     others: npt.NDArray[Any],
@@ -133,7 +147,7 @@ def similarities_of(
     """Compare consecutive rows with others of their own.
 
     Args:
-        codes: upper bytes, lower ones or none, scales and squared lengths of all rows.
+        codes: of all rows.
         distances: as for `rough_similarities`.
         first: the first row.
         others: (rows, any) whole numbers; negative ones stand for none.

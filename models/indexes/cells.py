@@ -17,7 +17,7 @@ import numpy as np
 from models.indexes.byte_codes import ByteCodes
 from models.indexes.faiss_library import library, single_thread
 from models.indexes.side_by_side import side_by_side
-from models.indexes.streams import prepared, prepared_batches, sample, silent, take
+from models.indexes.streams import prepared_batches, sample, silent, take
 from models.types import Metric
 
 if TYPE_CHECKING:
@@ -67,10 +67,10 @@ class Cells:
         precise: bool = True,
         progress: Progress = silent,
     ) -> Cells:
-        """Cluster all vectors, in three passes over what holds them.
+        """Cluster all vectors, in one pass over what holds them; for L2 in two.
 
-        Memory is 2 bytes a dimension, or 1, and about 40 a row. The same vectors and seed give the
-        same cells, whatever the number of threads.
+        Memory is 2 bytes a dimension, or 1, half as much again for a moment, and about 40 a row.
+        The same vectors and seed give the same cells, whatever the number of threads.
 
         Args:
             vectors: what to cluster.
@@ -83,21 +83,17 @@ class Cells:
             InvalidVectorsError: a vector is not finite, or too long: see `prepared`.
         """
         count = max(1, round((vectors.rows / CELL_ROWS) ** 0.5))
-        some = take(vectors, sample(vectors.rows, _TRAINED * count, seed))
-        some = prepared(some, vectors.dim, metric)
-        mean = some.mean(axis=0) if metric is Metric.L2 else np.zeros(vectors.dim, np.float32)
-        centroids = _clustered(some - mean, count, metric, seed)
-        home = np.empty(vectors.rows, np.int32)
-        for start, batch in prepared_batches(vectors, metric):
-            home[start : start + batch.shape[0]] = _nearest(batch - mean, centroids, metric)
-            progress("cells", (start + batch.shape[0]) / vectors.rows / 3)
-        rows = np.argsort(home, kind="stable").astype(np.int64)
-        place = np.empty(vectors.rows, np.int64)
-        place[rows] = np.arange(vectors.rows)
+        some = sample(vectors.rows, _TRAINED * count, seed)
         codes = ByteCodes.empty(vectors.rows, vectors.dim, precise=precise)
+        mean = take(vectors, some).mean(axis=0) if metric is Metric.L2 else None
         for start, batch in prepared_batches(vectors, metric):
-            _put(codes, place[start : start + batch.shape[0]], batch - mean, metric)
-            progress("cells", (vectors.rows + start + batch.shape[0]) / vectors.rows / 3)
+            _put(codes, start, batch if mean is None else batch - mean, metric)
+            progress("cells", (start + batch.shape[0]) / vectors.rows / 3)
+        centroids = _clustered(codes.vectors(some), count, metric, seed)
+        home = _nearest(codes, centroids, metric)
+        rows = np.argsort(home, kind="stable").astype(np.int64)
+        codes.sort(slice(None), rows)
+        progress("cells", 2 / 3)
         bounds = _bounds(np.bincount(home, minlength=centroids.shape[0]))
         return _split(cls(metric, rows, bounds, centroids, codes), seed, progress)
 
@@ -224,26 +220,26 @@ def _bounds(lengths: RowIds) -> RowIds:
     return np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
 
 
-def _put(codes: ByteCodes, places: RowIds, vectors: Matrix, metric: Metric) -> None:
-    """Encode vectors, side by side."""
+def _put(codes: ByteCodes, first: int, vectors: Matrix, metric: Metric) -> None:
+    """Encode consecutive vectors, side by side."""
 
     def encode(start: int) -> None:
-        part = slice(start, start + _BLOCK)
-        codes.put(places[part], vectors[part], unit=metric is Metric.COSINE)
+        some = vectors[start : start + _BLOCK]
+        codes.put(first + start, some, unit=metric is Metric.COSINE)
 
     for _ in side_by_side(encode, range(0, vectors.shape[0], _BLOCK)):
         pass
 
 
-def _nearest(vectors: Matrix, centroids: Matrix, metric: Metric) -> npt.NDArray[np.int32]:
-    """Return the nearest centroids: (vectors,) int32."""
+def _nearest(codes: ByteCodes, centroids: Matrix, metric: Metric) -> npt.NDArray[np.int32]:
+    """Return the nearest centroids of all vectors: (rows,) int32."""
 
     def nearest(start: int) -> npt.NDArray[np.int32]:
-        found = _affinities(vectors[start : start + _BLOCK], centroids, metric)
-        cells: npt.NDArray[np.int32] = found.argmax(axis=1).astype(np.int32)
-        return cells
+        vectors = codes.vectors(slice(start, start + _BLOCK))
+        found: npt.NDArray[np.int32] = _affinities(vectors, centroids, metric).argmax(axis=1)
+        return found.astype(np.int32)
 
-    return np.concatenate(list(side_by_side(nearest, range(0, vectors.shape[0], _BLOCK))))
+    return np.concatenate(list(side_by_side(nearest, range(0, codes.rows, _BLOCK))))
 
 
 def _affinities(vectors: Matrix, centroids: Matrix, metric: Metric) -> Matrix:

@@ -27,8 +27,8 @@ _COMPARED_TEXT: Final = 140
 """A digest, lengths and places of a text, and one band while it is sorted."""
 _TRAINED: Final = 4
 """Copies of a training sample: as read, scaled, sampled by FAISS, residuals."""
-_TORCH: Final = 230_000_000
-"""torch, which multiplies bytes."""
+_COMPILED: Final = 330_000_000
+"""torch, which multiplies bytes, and Numba."""
 _MET: Final = 800
 """Of a row that is linked with those around it: its visits, and what is offered to its list."""
 _LISTED: Final = 40
@@ -57,7 +57,7 @@ def graph_need(vectors: ShardVectors, k: int, *, exact: bool, precise: bool = Tr
         exact: whether it is built by brute force.
         precise: otherwise, whether vectors are held in 16 bits rather than 8.
     """
-    linked = 0 if exact else _TORCH + vectors.rows * (vectors.dim * (2 if precise else 1) + _MET)
+    linked = 0 if exact else _COMPILED + vectors.rows * (vectors.dim * (2 if precise else 1) + _MET)
     return _common(vectors) + linked + 24 * k * vectors.rows + _batches(vectors)
 
 
