@@ -6,16 +6,16 @@ goes through it once, and lets other threads run.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
+from contextlib import contextmanager, suppress
 from hashlib import sha256
-from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import ParamSpec, TypeVar
 
     Parameters = ParamSpec("Parameters")
@@ -65,8 +65,16 @@ class _OneFileEach(IndexDataCacheFile):
     def load(self, key: Any) -> Any:
         try:
             return self._load_data(self._named(key))
-        except (OSError, EOFError, UnpicklingError):  # there is none, or the power failed meanwhile
+        except OSError:  # there is none
             return None
+
+    @contextmanager
+    def _open_for_write(self, filepath: str) -> Iterator[IO[bytes]]:
+        """Give a file its name once it is on the disk: a power cut leaves none that is torn."""
+        with super()._open_for_write(filepath) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
 
     def _named(self, key: Any) -> str:
         told = repr((numba.__version__, _OPTIONS, self._source_stamp, key))

@@ -50,7 +50,7 @@ def mixed(dim: int) -> Matrix:
 
 def of(vectors: Matrix, *, precise: bool = True, unit: bool = False) -> ByteCodes:
     codes = ByteCodes.empty(*vectors.shape, precise=precise)
-    codes.put(np.arange(vectors.shape[0]), vectors, unit=unit)
+    codes.put(0, vectors, unit=unit)
     return codes
 
 
@@ -93,9 +93,13 @@ def test_codes_are_as_near_to_vectors_as_half_a_step(dim: int, precise: bool) ->
     assert (off <= bound[:, None]).all()
     squares = np.square(whole(codes)).sum(axis=1) * np.square(codes.scales)
     np.testing.assert_allclose(codes.squares, squares, rtol=1e-14)
-    np.testing.assert_allclose(
-        codes.vectors(slice(None)), whole(codes) * codes.scales[:, None], rtol=2e-7
-    )
+    decoded = codes.vectors(slice(None))
+    assert decoded.dtype == np.float32
+    np.testing.assert_allclose(decoded, whole(codes) * codes.scales[:, None], rtol=2e-7)
+    some = np.random.default_rng(1).integers(0, ROWS, 90)
+    np.testing.assert_array_equal(codes.vectors(some), decoded[some])
+    np.testing.assert_array_equal(codes.vectors(slice(50, 99, 3)), decoded[50::3])
+    assert codes.vectors(slice(7, 7)).shape == (0, dim)
 
 
 @given(value=st.integers(-127 * 256, 127 * 256))
@@ -126,9 +130,8 @@ def test_codes_of_unit_vectors_have_length_1_or_0(dim: int, precise: bool) -> No
 def test_rows_are_put_where_they_belong_and_sorted_whole(precise: bool) -> None:
     vectors = mixed(31)
     codes, expected_codes = ByteCodes.empty(ROWS, 31, precise=precise), of(vectors, precise=precise)
-    order = np.random.default_rng(0).permutation(ROWS)
-    for part in np.split(order, [7, 8, 31]):
-        codes.put(part, vectors[part])
+    for start, stop in ((31, ROWS), (0, 7), (8, 31), (7, 8)):
+        codes.put(start, vectors[start:stop])
     moved = np.random.default_rng(1).permutation(20)
     for name in ("coarse", "fine", "scales", "squares"):
         put, meant = getattr(codes, name), getattr(expected_codes, name)

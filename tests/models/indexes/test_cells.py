@@ -270,10 +270,10 @@ def test_vectors_as_long_as_can_be_make_cells_and_longer_ones_are_refused(
     metric: Metric, all_rows: bool
 ) -> None:
     """FAISS ends the process in k-means where squared lengths are infinite."""
-    matrix = gaussian(3000, 6) / 20
+    matrix = gaussian(3000, 6) * np.float32(0.05)
     matrix[slice(None) if all_rows else slice(7, 8)] *= np.float32(2.0**62.5)
     check_shape(of(matrix, metric), 3000, 6, most=1200)
-    matrix *= 100
+    matrix *= np.float32(100)
     if metric is Metric.COSINE:
         check_shape(of(matrix, metric), 3000, 6, most=1200)
     else:
