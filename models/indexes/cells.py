@@ -80,7 +80,7 @@ class Cells:
             progress: called with "cells" and the fraction done.
 
         Raises:
-            InvalidVectorsError: a vector is not finite.
+            InvalidVectorsError: a vector is not finite, or too long: see `prepared`.
         """
         count = max(1, round((vectors.rows / CELL_ROWS) ** 0.5))
         some = sample(vectors.rows, _TRAINED * count, seed)

@@ -22,7 +22,7 @@ class IndexMismatchError(LakeError):
 
 
 class InvalidVectorsError(LakeError):
-    """Vectors that cannot be indexed or searched for: no matrix, or not all finite."""
+    """Vectors that cannot be indexed or searched for: no matrix, not all finite, or too long."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

@@ -18,6 +18,9 @@ BATCH_BYTES: Final = 64 * 2**20
 """Memory of one batch of a stream: large enough for BLAS, small beside an index."""
 _UNIT: Final = 1e-6
 """How far from 1 a squared length is by the rounding of float32: such a row is a unit vector."""
+_LONGEST: Final = 2.0**125
+"""A squared length: float32 holds four times as much, which is how far apart two such vectors may
+be, squared. FAISS ends the process in k-means of longer ones."""
 
 
 def silent(step: str, fraction: float) -> None:
@@ -45,16 +48,17 @@ def prepared(vectors: Matrix, dim: int, metric: Metric) -> Matrix:
 
     Raises:
         IndexMismatchError: they have another dimension.
-        InvalidVectorsError: not a matrix, or with NaN or infinite values.
+        InvalidVectorsError: not a matrix, or with NaN or infinite values; or vectors, not to be
+            scaled, with squared lengths above 2^125.
     """
     matrix = np.ascontiguousarray(vectors, dtype=np.float32)
     if matrix.ndim != 2:  # noqa: PLR2004 - a matrix has two axes
         raise InvalidVectorsError(f"shape {matrix.shape} where (rows, {dim}) is expected")
     if matrix.shape[1] != dim:
         raise IndexMismatchError("the vectors' dimension", matrix.shape[1], dim)
-    if matrix.shape[0] == 1 and abs(np.dot(matrix[0], matrix[0]) - 1.0) <= _UNIT:
-        return matrix
     with np.errstate(over="ignore"):
+        if matrix.shape[0] == 1 and abs(np.dot(matrix[0], matrix[0]) - 1.0) <= _UNIT:
+            return matrix
         squares: npt.NDArray[np.floating] = np.vecdot(matrix, matrix)
     off = np.abs(squares - 1.0)
     if off.max(initial=0.0) <= _UNIT:
@@ -62,6 +66,7 @@ def prepared(vectors: Matrix, dim: int, metric: Metric) -> Matrix:
     if not np.isfinite(off).all():
         squares = _checked_squares(matrix)
     if metric is not Metric.COSINE:
+        _check_lengths(squares, metric)
         return matrix
     lengths = np.where((off <= _UNIT) | (squares == 0), 1.0, np.sqrt(squares))
     return (matrix / lengths[:, None]).astype(np.float32, copy=False)
@@ -74,6 +79,15 @@ def _checked_squares(matrix: Matrix) -> npt.NDArray[np.floating]:
         raise InvalidVectorsError(f"{bad.size} with NaN or infinite values, first at {bad[0]}")
     squares: npt.NDArray[np.floating] = np.square(matrix, dtype=np.float64).sum(axis=1)
     return squares
+
+
+def _check_lengths(squares: npt.NDArray[np.floating], metric: Metric) -> None:
+    if squares.max(initial=0.0) > _LONGEST:
+        bad = np.flatnonzero(squares > _LONGEST)
+        raise InvalidVectorsError(
+            f"{bad.size} longer than {_LONGEST**0.5:.1e}, first at {bad[0]}: float32 does not hold "
+            f"similarities by {metric.value}; scale them, or take the cosine"
+        )
 
 
 def prepared_batches(

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.sources.limits import MAX_DIM
 from models.indexes import byte_products as module
 from models.indexes.byte_products import by_float, by_torch, byte_products, prepare_for
 
@@ -32,7 +33,7 @@ def whole(left: Bytes, right: Bytes) -> npt.NDArray[np.int64]:
 
 
 def drawn(rows: int, dim: int, seed: int) -> Bytes:
-    return np.random.default_rng(seed).integers(-127, 127, (rows, dim), np.int8, endpoint=True)
+    return np.random.default_rng(seed).integers(-128, 127, (rows, dim), np.int8, endpoint=True)
 
 
 @given(left=st.integers(0, 40), right=st.integers(0, 40), dim=st.integers(1, 130))
@@ -40,7 +41,7 @@ def test_both_ways_give_whole_numbers_of_any_shape(left: int, right: int, dim: i
     one, other = drawn(left, dim, 1), drawn(right, dim, 2)
     for product in (by_torch, by_float, byte_products()):
         found = product(one, other)
-        assert found.dtype == np.float32
+        assert found.dtype in (np.int32, np.float32)
         np.testing.assert_array_equal(found, whole(one, other))
 
 
@@ -52,15 +53,25 @@ def test_no_row_of_a_long_right_side_is_lost(product: Product, rows: int) -> Non
 
 
 @BOTH
-@pytest.mark.parametrize("dim", [1, 2, 63, 768, 1040, 1041, 1536, 4096])
+@pytest.mark.parametrize("dim", [1, 2, 63, 768, 1024, 1025, 1040, 1041, 1536, 4096, 65_536])
 def test_the_largest_bytes_are_multiplied_exactly(product: Product, dim: int) -> None:
-    """Up to 1,040 dimensions every sum is a float32; beyond, the nearest float32 is given."""
-    rows = np.array([[127] * dim, [-127] * dim, [127] * (dim - 1) + [-126]], np.int8)
+    """What float32 does not hold is odd, and beyond 2^24: the last number makes sums odd."""
+    flat = np.repeat(np.array([[127], [-127], [-128]], np.int8), dim, axis=1)
+    odd = flat.copy()
+    odd[:, -1] = 1
+    rows = np.concatenate((flat, odd))
     others = np.concatenate((rows, drawn(3, dim, 5)))
-    expected = whole(rows, others)
-    if dim <= 1040:
-        assert np.abs(expected).max() < 2**24
-    np.testing.assert_array_equal(product(rows, others), expected.astype(np.float32))
+    np.testing.assert_array_equal(product(rows, others), whole(rows, others))
+
+
+@BOTH
+def test_sums_of_both_bytes_of_the_longest_vectors_fit_in_32_bits(product: Product) -> None:
+    """Upper bytes reach 127, lower ones -128; codes of two vectors are put together crosswise."""
+    longest = 2 * 66_052
+    rows, others = np.full((1, longest), 127, np.int8), np.full((1, longest), -128, np.int8)
+    assert product(rows, others).item() == -127 * 128 * longest
+    assert 127 * 128 * (longest + 2) >= 2**31
+    assert longest >= 2 * MAX_DIM
 
 
 @BOTH

@@ -264,6 +264,23 @@ def test_what_is_not_finite_is_refused(metric: Metric, bad: float) -> None:
         of(matrix, metric)
 
 
+@ALL_METRICS
+@pytest.mark.parametrize("all_rows", [True, False], ids=["all", "one"])
+def test_vectors_as_long_as_can_be_make_cells_and_longer_ones_are_refused(
+    metric: Metric, all_rows: bool
+) -> None:
+    """FAISS ends the process in k-means where squared lengths are infinite."""
+    matrix = gaussian(3000, 6) / 20
+    matrix[slice(None) if all_rows else slice(7, 8)] *= np.float32(2.0**62.5)
+    check_shape(of(matrix, metric), 3000, 6, most=1200)
+    matrix *= 100
+    if metric is Metric.COSINE:
+        check_shape(of(matrix, metric), 3000, 6, most=1200)
+    else:
+        with pytest.raises(InvalidVectorsError, match="longer than"):
+            of(matrix, metric)
+
+
 def test_progress_goes_up_to_one() -> None:
     seen: list[float] = []
 

@@ -49,3 +49,18 @@ def test_what_is_not_finite_is_named(count: int, value: float, metric: Metric) -
     given[-1, 7] = value
     with pytest.raises(InvalidVectorsError, match=rf"1 with NaN .* first at {count - 1}"):
         prepared(given, DIM, metric)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("metric", [Metric.L2, Metric.INNER_PRODUCT])
+@pytest.mark.parametrize("length", [2.0**62.5 * 1.001, 1e25, 3e38])
+def test_what_is_too_long_for_float32_is_named(count: int, metric: Metric, length: float) -> None:
+    """k-means of FAISS ends the process where a squared length is infinite."""
+    given = rows(count)
+    given[-1] = 0
+    given[-1, 7] = length
+    with pytest.raises(InvalidVectorsError, match=rf"1 longer than .* first at {count - 1}: .*cos"):
+        prepared(given, DIM, metric)
+    given[-1, 7] = 2.0**62.5 * 0.999
+    assert prepared(given, DIM, metric) is given
+    assert np.isfinite(np.square(given[-1] - -given[-1]).sum())
