@@ -109,8 +109,8 @@ class ShardVectors:
                             yield from _batches_of(file, group, used, rows)
                         else:
                             yield from (few[at : at + rows] for at in range(0, len(few), rows))
-        # Arrow keeps what it has read into; whoever has gone through all vectors goes on to others.
-        pa.default_memory_pool().release_unused()
+        if self.rows > rows:  # Arrow keeps what it has read into, for a reader who may not come
+            pa.default_memory_pool().release_unused()
 
     def subset(self, rows: npt.NDArray[np.int64]) -> ShardVectors:
         """Return only some rows, in the same order.

@@ -46,7 +46,8 @@ def ignored_text(by_kind: Mapping[str, int]) -> str:
     named = [f"{count:,} {kind or '(no extension)'}" for kind, count in kinds[:_KINDS_NAMED]]
     if len(kinds) > _KINDS_NAMED:
         named.append(f"{sum(count for _, count in kinds[_KINDS_NAMED:]):,} of other kinds")
-    return f"{sum(by_kind.values()):,} other files ignored: {', '.join(named)}"
+    count = sum(by_kind.values())
+    return f"{count:,} other file{'' if count == 1 else 's'} ignored: {', '.join(named)}"
 
 
 def _cell(text: str) -> str:

@@ -15,6 +15,7 @@ def test_ignored_files_are_named_by_kind() -> None:
     many = {f".{n}": 1 for n in range(9)}
     assert ignored_text(many).endswith("1 .4, 1 .5, 3 of other kinds")
     assert ignored_text(many).startswith("9 other files")
+    assert ignored_text({".csv": 1}) == "1 other file ignored: 1 .csv"
 
 
 def test_foreign_text_is_neither_html_nor_a_column_of_markdown() -> None:
