@@ -96,8 +96,7 @@ def _resumed(meeting: Meeting, marks: list[int], kept: Kept | None) -> int | Non
     """Go on after the last turn that was kept, and return which is next; None without any."""
     for number in marks:
         state = kept.load(_named(number)) if kept else None
-        if state is not None:
-            meeting.resume(state)
+        if state is not None and meeting.resume(state):
             return number
     return None
 

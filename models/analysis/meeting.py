@@ -6,6 +6,8 @@ See `models.analysis.linking` for what comes of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -93,14 +95,30 @@ class Meeting:
 
     @property
     def state(self) -> list[Any]:
-        """All that changes: what is to be kept for a run that is killed."""
-        return [self.places, self.similarities, self.tight]
+        """What is to be kept for a run that is killed: who meets whom, and all that changes."""
+        return [self._met, self.places, self.similarities, self.tight]
 
-    def resume(self, state: list[Any]) -> None:
-        """Go on where another one was."""
-        for own, other in zip(self.state, state, strict=True):
+    def resume(self, state: list[Any]) -> bool:
+        """Go on where another one was; tell whether it is one of the same cells and visitors.
+
+        Another processor rounds in another way, and places are then those of other rows.
+        """
+        met, *others = state
+        if not np.array_equal(met, self._met):
+            return False
+        for own, other in zip(self.state[1:], others, strict=True):
             own[:] = other
         self._last[:] = self.similarities[:, 0]
+        return True
+
+    @cached_property
+    def _met(self) -> npt.NDArray[np.uint8]:
+        """A digest of which rows stand where and visit whom."""
+        digest = sha256()
+        cells, visitors = self._cells, self._visitors
+        for one in (cells.rows, cells.bounds, visitors.places, visitors.bounds):
+            digest.update(one.data)
+        return np.frombuffer(digest.digest(), np.uint8)
 
     def settle(self) -> None:
         """Let all who live in the same cell meet."""

@@ -271,6 +271,25 @@ def test_a_run_killed_after_any_part_goes_on_to_the_same_lists(
         assert disk.saved == names[parts:]  # no part is made again
 
 
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("seeds", [(0, 1), (1, 0)])
+def test_what_was_kept_of_other_cells_is_not_taken(seeds: tuple[int, int]) -> None:
+    """As another processor makes them of the same vectors: here, another seed does."""
+    matrix = lumpy(1500)
+    vectors = ArrayVectors(matrix)
+    truth = ground_truth(vectors, sample(1500, 800, 0), K, Metric.L2)
+    one, other = (reach_for(Cells.of(vectors, Metric.L2, seed), truth, 0.9) for seed in seeds)
+    disk = _OnDisk(kill_at=3)
+    with pytest.raises(_KilledError):
+        linked(one, K, kept=disk)
+    disk.kill_at, disk.saved = None, []
+    assert equal(linked(other, K, kept=disk), linked(other, K))
+    assert len(disk.saved) == 4  # those of the other cells are replaced
+    disk.saved = []
+    assert equal(linked(other, K, kept=disk), linked(other, K))
+    assert disk.saved == []
+
+
 @pytest.fixture
 def offered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many offers each turn has held."""
