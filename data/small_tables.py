@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -20,6 +20,8 @@ from data.commits import file_paths, signed
 from data.stores import open_dataset
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from deltalake import DeltaTable
 
     from data.stores import Store
@@ -50,8 +52,9 @@ class SmallTables:
         """Insert new rows and update known ones; safe to repeat. See `data.row_changes`."""
         if files := file_paths(table):
             known = self.dataset(schema, files).to_table()
-            kept = known.join(rows.select(schema.key), schema.key, join_type="left anti")
-            rows = pa.concat_tables([kept, rows])
+            new = set(_keys(rows, schema))
+            stays = pa.array([key not in new for key in _keys(known, schema)], pa.bool_())
+            rows = pa.concat_tables([known.filter(stays), rows])
         name = f"part-{run_id}-{secrets.token_hex(6)}.parquet"
         place = f"tables/{schema.name}/{name}"
         with self._store.writing(place, "rows") as temporary:
@@ -72,3 +75,8 @@ class SmallTables:
             commit_properties=signed(run_id),
         )
         self._rows[schema.name] = ([self._store.address(place)], ds.dataset(rows))
+
+
+def _keys(rows: pa.Table, schema: TableSchema) -> Iterator[tuple[Any, ...]]:
+    """Yield the key of each row: of so few sooner than Arrow begins to join them."""
+    return zip(*(rows[name].to_pylist() for name in schema.key), strict=True)
