@@ -78,8 +78,8 @@ def _numbers(raw: bytes) -> Keys:
 class IdTable:
     """Ids with their positions, sorted, and where ids of each beginning lie.
 
-    Ids are digests, so their first bits tell to within a step or two where they lie. Of 100,000 among
-    as many that takes .5 ms of processor, and 12 ms by bisection.
+    Ids are digests, so their first bits tell to within a step or two where they lie. For 100,000
+    among as many that takes .5 ms of processor, and 12 ms by bisection.
     """
 
     def __init__(self, keys: Keys) -> None:
