@@ -83,6 +83,32 @@ def plan_strip(row: dict[str, Any]) -> Strip:
     return duplicate_strip(row | {"removed": row["uri"], "kept": row["twin_uri"]})
 
 
+def cluster_strip(row: dict[str, Any]) -> Strip:
+    """Return the member in the middle of a cluster, with the size and quality of that."""
+    from tasks.stages.sheets import Strip
+
+    told = f"{row['cluster_id']}: {row['size']:,} members"
+    if row["quality"] is not None:
+        told += f", quality {row['quality']:.2f}"
+    return Strip((row["medoid_id"] or "",), tuple(map(shown, (told, str(row["medoid"])))))
+
+
+def member_strip(row: dict[str, Any]) -> Strip:
+    """Return a member of a cluster with its distance from the middle."""
+    from tasks.stages.sheets import Strip
+
+    lines = (f"distance {row['distance']:.4f}", str(row["uri"]))
+    return Strip((row["item_id"],), tuple(map(shown, lines)))
+
+
+def hit_strip(row: dict[str, Any]) -> Strip:
+    """Return what a search has found, with its rank; words are no pictures."""
+    from tasks.stages.sheets import Strip
+
+    lines = (f"{row['rank']}: similarity {row['similarity']:.4f}", str(row.get("uri")))
+    return Strip((row.get("item_id") or "",), tuple(map(shown, lines)))
+
+
 def anomaly_strip(row: dict[str, Any]) -> Strip:
     """Return an odd item with its rank."""
     from tasks.stages.sheets import Strip

@@ -13,7 +13,14 @@ from latentlake.cli.options import (
     output_options,
     space_option,
 )
-from latentlake.cli.sheets import anomaly_strip, duplicate_strip, sheet_option, with_sheet
+from latentlake.cli.sheets import (
+    anomaly_strip,
+    cluster_strip,
+    duplicate_strip,
+    member_strip,
+    sheet_option,
+    with_sheet,
+)
 from latentlake.errors import QueryError
 
 if TYPE_CHECKING:
@@ -31,7 +38,10 @@ FROM duplicates d
 JOIN all_items removed ON removed.item_id = d.item_id
 JOIN all_items kept ON kept.item_id = d.twin_id
 WHERE ($1 IS NULL OR d.space = $1) AND ($2 IS NULL OR d.kind = $2)
-ORDER BY d.space, d.score DESC, d.similarity DESC, kept.uri, removed.uri
+ORDER BY d.space,
+         CASE WHEN $4 THEN d.kind IN ('exact', 'pixels', 'normalised') END,
+         CASE WHEN $4 THEN d.score - d.threshold END,
+         d.score DESC, d.similarity DESC, kept.uri, removed.uri
 LIMIT $3"""
 
 SUMMARY = """
@@ -79,12 +89,18 @@ ORDER BY a.space, a.rank"""
         "latentlake duplicates",
         "latentlake duplicates --space cnn --kind perceptual",
         "latentlake duplicates --space cnn --sheet duplicates.jpg",
+        "latentlake duplicates --space cnn --least-sure --sheet doubtful.jpg",
         "latentlake duplicates --kind exact --format csv --output copies.csv",
         "latentlake duplicates --format json | jq -r '.[].removed'",
     )
 )
 @space_option
 @click.option("--kind", type=click.Choice(KINDS), help="Only duplicates of this kind.")
+@click.option(
+    "--least-sure",
+    is_flag=True,
+    help="Those first that hardly reach their threshold: where a wrong one is soonest found.",
+)
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="How many.  [default: all]")
 @sheet_option
 @as_of_option
@@ -109,7 +125,7 @@ def duplicates(
     with reading(config, as_of) as lake:
         name = lake.require_space(space)
         shown = ("removed", "kept", "kind", "score", "threshold", "rule")
-        parameters = [name, wanted["kind"], wanted["limit"]]
+        parameters = [name, wanted["kind"], wanted["limit"], wanted["least_sure"]]
         found = lake.query(DUPLICATES, parameters, shown=_with_space(name, shown))
         output.write(with_sheet(lake, found, sheet, duplicate_strip))
 
@@ -119,6 +135,7 @@ def duplicates(
         "latentlake clusters",
         "latentlake clusters --space words",
         "latentlake clusters --space words --id 3",
+        "latentlake clusters --space cnn --sheet clusters.jpg",
     )
 )
 @space_option
@@ -126,21 +143,23 @@ def duplicates(
     "--id", "cluster_id", metavar="N", type=click.IntRange(0), help="List this one's members."
 )
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="How many.  [default: all]")
+@sheet_option
 @as_of_option
 @config_option
 @output_options
 def clusters(
     space: str | None,
     cluster_id: int | None,
-    limit: int | None,
     as_of: str | None,
     config: Path | None,
     output: Output,
+    **wanted: Any,
 ) -> None:
     """Summarise the groups of a space, or list one.
 
     The medoid is the member nearest to the centre. Quality is the mean simplified silhouette:
-    near 1 the group stands apart, near 0 it runs into its neighbour.
+    near 1 the group stands apart, near 0 it runs into its neighbour. --sheet draws the medoids, or
+    the members of one group.
     """
     from latentlake.cli.reading import reading
 
@@ -148,12 +167,16 @@ def clusters(
         if cluster_id is None:
             name = lake.require_space(space)
             shown = ("cluster_id", "size", "quality", "medoid", "terms")
-            result = lake.query(SUMMARY, [name, limit], shown=_with_space(name, shown))
+            parameters = [name, wanted["limit"]]
+            result = lake.query(SUMMARY, parameters, shown=_with_space(name, shown))
+            strip = cluster_strip
         else:
             name = _only_space(lake, space)
             members = ("uri", "distance", "is_medoid", "source")
-            result = lake.query(MEMBERS, [name, cluster_id, limit], shown=members)
-        output.write(result)
+            parameters = [name, cluster_id, wanted["limit"]]
+            result = lake.query(MEMBERS, parameters, shown=members)
+            strip = member_strip
+        output.write(with_sheet(lake, result, wanted["sheet"], strip))
 
 
 @click.command(

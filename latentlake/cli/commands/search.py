@@ -9,6 +9,7 @@ import click
 
 from latentlake.cli.options import as_of_option, config_option, examples, output_options
 from latentlake.cli.output import Output, Result
+from latentlake.cli.sheets import hit_strip, sheet_option, with_sheet
 
 if TYPE_CHECKING:
     from tasks.stages.searching import SearchResult
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "latentlake search convolutional networks for grasping",
         "latentlake search --image shirt.jpg -k 5",
+        "latentlake search --image shirt.jpg -k 30 --sheet like-it.jpg",
         "latentlake search --space photos a red dress",
         "latentlake search --vector query.npy --space mine",
         "latentlake search --item photos/shirt/0a.jpg --space cnn",
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 @click.option(
     "--where", metavar="SQL", help="Only items for which this holds; metadata is a JSON column."
 )
+@sheet_option
 @as_of_option
 @config_option
 @output_options
@@ -81,9 +84,12 @@ def search(
     Exit status: 0 done; 1 nothing was answered; 3 some queries of --file were not answered.
     """
     many: Path | None = rest.pop("many")
+    sheet: Path | None = rest.pop("sheet")
     given = (words, image, vector, rest["item"], many)
     if sum(bool(one) for one in given) != 1:
         raise click.UsageError("give either words, --image, --vector, --item or --file.")
+    if many and sheet:
+        raise click.UsageError("--sheet draws what one query finds: not with --file.")
 
     from data.lake import Lake
     from data.maintenance.asof import resolve_snapshot
@@ -109,8 +115,20 @@ def search(
     )
     found = find(lake, settings, query, snapshot)
     json_columns = {"metadata"} & set(found.hits.column_names)
-    output.write(Result.of(found.hits, json_columns=json_columns, shown=_shown(found)))
+    result = Result.of(found.hits, json_columns=json_columns, shown=_shown(found))
+    output.write(_with_pictures(result, sheet, config, as_of))
     _tell_unindexed(found.unindexed)
+
+
+def _with_pictures(
+    result: Result, sheet: Path | None, config: Path | None, as_of: str | None
+) -> Result:
+    if sheet is None:
+        return result
+    from latentlake.cli.reading import reading
+
+    with reading(config, as_of) as lake:
+        return with_sheet(lake, result, sheet, hit_strip)
 
 
 def _tell_unindexed(count: int) -> None:
