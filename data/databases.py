@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import duckdb
@@ -19,9 +20,22 @@ NAME: Final = "own"
 _MOST_IDLE: Final = 2
 _MOST_BYTES: Final = 4 * 2**20
 """An instance whose tables were larger is closed, as only then its allocator gives memory back."""
-_idle: list[duckdb.DuckDBPyConnection] = []
-_sandboxes: list[duckdb.DuckDBPyConnection] = []
-_abandoned: list[duckdb.DuckDBPyConnection] = []
+
+
+@dataclass(slots=True)
+class _Instance:
+    """DuckDB, and the settings that it was given last: one that it has is not set again.
+
+    To set the memory limit alone takes 5 ms.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    values: dict[str, str | int | bool] = field(default_factory=dict)
+
+
+_idle: list[_Instance] = []
+_sandboxes: list[_Instance] = []
+_abandoned: list[_Instance] = []
 
 
 @contextmanager
@@ -34,7 +48,8 @@ def database(settings: Values | None = None) -> Iterator[duckdb.DuckDBPyConnecti
     Args:
         settings: DuckDB's own, by name; those that are not named are as the last user left them.
     """
-    instance = _configured(settings or {})
+    kept = _configured(settings or {})
+    instance = kept.connection
     try:
         with instance.cursor() as connection:
             _use_own(connection)
@@ -49,7 +64,7 @@ def database(settings: Values | None = None) -> Iterator[duckdb.DuckDBPyConnecti
     if held_much:
         instance.close()
     else:
-        _put_back(_idle, instance)
+        _put_back(_idle, kept)
 
 
 @contextmanager
@@ -66,18 +81,19 @@ def sandbox() -> Iterator[duckdb.DuckDBPyConnection]:
 
     It is for SQL that others have written. What is registered goes with the connection.
     """
-    instance = _taken(_sandboxes)
-    if instance is None:
-        instance = duckdb.connect()
-        instance.execute("SET enable_external_access = false")
-        instance.execute("SET lock_configuration = true")
+    kept = _taken(_sandboxes)
+    if kept is None:
+        kept = _Instance(duckdb.connect())
+        kept.connection.execute("SET enable_external_access = false")
+        kept.connection.execute("SET lock_configuration = true")
+    instance = kept.connection
     try:
         with instance.cursor() as connection:
             yield connection
     except BaseException:
         instance.close()
         raise
-    _put_back(_sandboxes, instance)
+    _put_back(_sandboxes, kept)
 
 
 def _use_own(connection: duckdb.DuckDBPyConnection) -> None:
@@ -85,18 +101,20 @@ def _use_own(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"USE {NAME}")
 
 
-def _configured(settings: Values) -> duckdb.DuckDBPyConnection:
-    instance = _taken(_idle)
-    if instance is not None:
+def _configured(settings: Values) -> _Instance:
+    kept = _taken(_idle)
+    if kept is not None:
         try:
-            instance.execute("SET enable_external_file_cache = true")
+            kept.connection.execute("SET enable_external_file_cache = true")
             for name, value in settings.items():
-                instance.execute(f"SET {name} = {_literal(value)}")
+                if kept.values.get(name) != value:
+                    kept.connection.execute(f"SET {name} = {_literal(value)}")
+                    kept.values[name] = value
         except duckdb.Error:  # a folder that was spilled to cannot be changed
-            instance.close()
+            kept.connection.close()
         else:
-            return instance
-    return duckdb.connect(config=dict(settings))
+            return kept
+    return _Instance(duckdb.connect(config=dict(settings)), dict(settings))
 
 
 def _held_bytes(instance: duckdb.DuckDBPyConnection) -> int:
@@ -104,18 +122,18 @@ def _held_bytes(instance: duckdb.DuckDBPyConnection) -> int:
     return int(instance.execute(used).fetchall()[0][0])
 
 
-def _taken(idle: list[duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection | None:
+def _taken(idle: list[_Instance]) -> _Instance | None:
     try:
         return idle.pop()
     except IndexError:
         return None
 
 
-def _put_back(idle: list[duckdb.DuckDBPyConnection], instance: duckdb.DuckDBPyConnection) -> None:
+def _put_back(idle: list[_Instance], kept: _Instance) -> None:
     if len(idle) < _MOST_IDLE:
-        idle.append(instance)
+        idle.append(kept)
     else:
-        instance.close()
+        kept.connection.close()
 
 
 def _literal(value: str | int | bool) -> str:  # noqa: FBT001  a value of any setting
@@ -136,8 +154,8 @@ def _leave_to_parent() -> None:
 
 def _close_idle() -> None:
     """Close what is kept while Python still runs: later, DuckDB would report it as leaked."""
-    for instance in (*_idle, *_sandboxes):
-        instance.close()
+    for kept in (*_idle, *_sandboxes):
+        kept.connection.close()
     _idle.clear()
     _sandboxes.clear()
 

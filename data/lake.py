@@ -141,20 +141,23 @@ class Lake:
         if not files:
             empty = schema.empty_table()
             return empty.select(columns) if columns else empty
-        dataset = self._dataset(TABLES[name], files)
         if within is None:
-            return matching_rows(dataset, where, columns or schema.names)
+            return self._matching(TABLES[name], files, where, columns or schema.names)
         # A list cannot be pushed down at all: see `matching_rows`.
         column, values = within
         scanned = list(dict.fromkeys([*(columns or schema.names), column]))
-        table = matching_rows(dataset, where, scanned)
+        table = self._matching(TABLES[name], files, where, scanned)
         table = table.filter(pc.is_in(table[column], value_set=values))
         return table.select(columns) if columns else table
 
-    def _dataset(self, table: TableSchema, files: list[str]) -> ds.Dataset:
+    def _matching(
+        self, table: TableSchema, files: list[str], where: ds.Expression | None, columns: list[str]
+    ) -> pa.Table:
         if table.is_small:
-            return self._small.dataset(table, files)
-        return open_dataset(files, table.columns, _HIVE if table.per_space else None)
+            rows = self._small.rows(table, files)
+            return (rows if where is None else rows.filter(where)).select(columns)
+        dataset = open_dataset(files, table.columns, _HIVE if table.per_space else None)
+        return matching_rows(dataset, where, columns)
 
     def upsert(self, name: str, rows: pa.Table, run_id: str) -> int:
         """Insert new rows and update known ones by the table's key, in one commit.

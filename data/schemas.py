@@ -109,6 +109,7 @@ SPACES = TableSchema(
         ]
     ),
     key=("space", "fingerprint"),
+    is_small=True,
 )
 
 BUILDS = TableSchema(

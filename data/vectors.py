@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from data.allocators import release_unused
 from data.content import digest_of_column
 from data.id_tables import IdTable, keys_of
 from data.plain_pages import plain_rows
@@ -109,8 +110,7 @@ class ShardVectors:
                             yield from _batches_of(file, group, used, rows)
                         else:
                             yield from (few[at : at + rows] for at in range(0, len(few), rows))
-        if self.rows > rows:  # Arrow keeps what it has read into, for a reader who may not come
-            pa.default_memory_pool().release_unused()
+        release_unused(self.rows)
 
     def subset(self, rows: npt.NDArray[np.int64]) -> ShardVectors:
         """Return only some rows, in the same order.

@@ -133,10 +133,10 @@ def _kept_ranks(before: RowIds, after: RowIds, count: int) -> npt.NDArray[np.boo
     rounds as the longest chain, and the frames of a film are one chain.
     """
     kept = np.ones(count, dtype=np.bool_)
-    order = np.argsort(before, kind="stable")
-    targets = after[order]
-    sources, starts = np.unique(before[order], return_index=True)
-    stops = np.append(starts, targets.size)[1:]
+    order = np.argsort(before)  # the order of a row's pairs is of no effect
+    before, targets = before[order], after[order]
+    starts = np.flatnonzero(np.diff(before, prepend=-1))
+    sources, stops = before[starts], np.append(starts, targets.size)[1:]
     for source, start, stop in zip(sources.tolist(), starts.tolist(), stops.tolist(), strict=True):
         if kept[source]:
             kept[targets[start:stop]] = False

@@ -23,7 +23,7 @@ _ROOM = 1024
 
 @compiled
 def _put(places: Places, similarities: Similarities, of: int, place: int, near: float) -> None:
-    """Let one into a list for the farthest."""
+    """Let one into a list in the place of the farthest."""
     size = places.shape[1]
     at = 0
     while 2 * at + 1 < size:
@@ -51,13 +51,13 @@ def _put_new(places: Places, similarities: Similarities, of: int, place: int, ne
 
 @compiled
 def take_others(met: Matrix, first: int, places: Places, similarities: Similarities) -> None:
-    """Let rows of a cell into each other's lists.
+    """Let rows of a cell, which do not know each other, into each other's lists.
 
     Args:
         met: (rows, rows) float32, their similarities.
         first: the place of the first of them.
-        places: (rows, k) int32, whose lists are filled.
-        similarities: (rows, k) float32.
+        places: (rows, k) int32, their lists: heaps, -1 where there is nobody yet.
+        similarities: (rows, k) float32, how near they are; -inf for nobody.
     """
     for i in range(met.shape[0]):
         for j in range(met.shape[1]):
@@ -103,9 +103,10 @@ def take_visitors(
     Args:
         met: (rows, visitors) float32, similarities.
         visitors: their places.
-        last: (visitors,) what has to be exceeded to enter their lists.
+        last: (visitors,) what has to be exceeded to enter their lists; it stays as it is, so that
+            cells may be gone through side by side.
         first: the place of the first row.
-        places: (rows, k) int32, the rows' lists.
+        places: (rows, k) int32, the rows' lists, as for `take_others`.
         similarities: (rows, k) float32.
 
     Returns:

@@ -130,7 +130,8 @@ def whole_similarities(
 
 @compiled
 def _product(left: Bytes, right: Bytes) -> np.int32:
-    # Numba adds numbers of 32 bits in 64, at half the speed, unless it is told not to.
+    # Numba adds numbers of 32 bits in 64, at half the speed, unless it is told not to. They hold
+    # 131,071 products of -128 and -128; sources refuse vectors of more than 65,536 numbers.
     total = np.int32(0)
     for i in range(left.size):
         total = np.int32(total + np.int32(np.int32(left[i]) * np.int32(right[i])))

@@ -101,7 +101,7 @@ def flag_anomalies(
             fit = MahalanobisFit.of(vectors, metric)
             scores = _rounded(fit.scores(vectors))
             scored = _Scored(scores, vectors.rows, _mean(scores), 0, scored, fit)
-        release_unused()
+        release_unused(vectors.rows)
         found = rank_anomalies(
             {
                 NeighbourDistance().name: _rounded(near_scores),
@@ -109,7 +109,7 @@ def flag_anomalies(
             },
             lists,
         )
-        release_unused()
+        release_unused(vectors.rows)
         if scored.fit is not None:
             lake.replace_space("detector_fits", name, _fit_rows(name, scored.fit), run_id)
         lake.replace_space("anomalies", name, _parts(vectors, found), run_id)

@@ -203,7 +203,7 @@ def stored_index(
     if len(contents) != index.rows:
         place = lake.store.address(folder)
         raise LakeError(f"{place}: {index.rows} vectors but {len(contents)} contents.")
-    release_unused()
+    release_unused(index.rows)
     return index, contents
 
 

@@ -113,7 +113,7 @@ def _built(
         kept = Checkpoints.of(lake, space, vectors, step.inputs | {"precise": precise})
     progress = progress_of("graph", space)
     graph = build_graph(vectors, Metric(space.id.metric), k, options, kept, progress)
-    release_unused()
+    release_unused(vectors.rows)
     measured = None if graph.recall is None else _measurement(graph.recall, vectors.rows)
     return _Made(graph, vectors.rows, update, measured)
 

@@ -220,7 +220,7 @@ def space_vectors(lake: Lake, settings: Settings, space: SpaceRow) -> ShardVecto
         vectors = open_vectors(shard_paths(lake, space.id), space.id.dim, active)
         _opened.clear()
         _opened[key] = vectors
-        release_unused()
+        release_unused(vectors.rows)
     return vectors
 
 

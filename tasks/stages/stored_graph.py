@@ -102,7 +102,7 @@ def read_lists(
         if not numbered.dictionary.equals(ids):
             ids = numbered.dictionary
             row_of = vectors.rows_of(ids)
-            release_unused()
+            release_unused(vectors.rows)
         of = _rows_from(vectors, start, batch["content_id"])
         start += of.size
         rows = row_of[numbered.indices.to_numpy()]

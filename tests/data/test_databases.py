@@ -50,6 +50,14 @@ def test_an_instance_that_held_much_is_not_kept(
     assert (found[0][0].lower() == "nulls_first") is is_kept
 
 
+def test_each_user_has_its_own_settings_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(databases, "_idle", [])
+    for limit in ("200.0 MiB", "200.0 MiB", "300.0 MiB", "200.0 MiB"):
+        with database({"memory_limit": limit}) as connection:
+            found = connection.execute("SELECT current_setting('memory_limit')").fetchall()
+        assert found == [(limit,)]
+
+
 def test_two_users_at_once_have_one_each() -> None:
     with database() as one, database() as other:
         one.execute("CREATE TABLE mine AS SELECT 1 AS one")

@@ -27,6 +27,21 @@ def test_ids_that_share_their_first_half_are_told_apart() -> None:
     assert found.tolist() == [*reversed(range(50)), -1, -1]
 
 
+def test_of_many_ids_each_is_found_where_it_comes_first() -> None:
+    names = [content_id(str(n)) for n in np.random.default_rng(0).integers(0, 3000, 5000)]
+    held, asked = names[:4000], [*names[3000:], "0" * 32, "f" * 32]
+    first = {one: place for place, one in reversed(list(enumerate(held)))}
+    found = IdTable(keys_of(pa.array(held))).positions(pa.array(asked))
+    assert found.tolist() == [first.get(one, -1) for one in asked]
+
+
+def test_ids_that_begin_alike_are_found_too() -> None:
+    held = [f"{7:08x}{n:08x}{n % 3:016x}" for n in range(500)]
+    asked = [*reversed(held), f"{7:08x}{500:08x}{0:016x}", f"{7:08x}{3:08x}{1:016x}", "0" * 32]
+    found = IdTable(keys_of(pa.array(held))).positions(pa.array(asked))
+    assert found.tolist() == [*reversed(range(500)), -1, -1, -1]
+
+
 def test_a_slice_of_a_column_has_its_own_ids() -> None:
     column = pa.array([content_id(str(n)) for n in range(100)])
     np.testing.assert_array_equal(keys_of(column)[30:40], keys_of(column.slice(30, 10)))
