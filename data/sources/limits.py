@@ -16,6 +16,10 @@ MAX_SIDECAR_BYTES: Final = 1 * 2**20
 MAX_DIM: Final = 65_536
 """Numbers in one vector."""
 
+MAX_NUMBER: Final = 2.0**54
+"""A number of a vector, either way: float32 holds the squared distance of two that are as long as
+`MAX_DIM` such numbers make them."""
+
 MAX_NESTING: Final = 64
 """Levels of lists and objects in a metadata value."""
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import types
 
-from data.sources.limits import MAX_DIM
+from data.sources.limits import MAX_DIM, MAX_NUMBER
 from data.sources.records import VectorBytes
 from latentlake.errors import BadInputError
 
@@ -94,7 +94,7 @@ class _SoundRows:
         self._bytes = numbers.data.cast("B") if numbers.size else memoryview(b"")
         self._starts, self._ends = starts, ends
         self._nulls = _counts(is_null, starts, ends)
-        self._unsound = _counts(~np.isfinite(numbers), starts, ends)
+        self._unsound = _counts(~(np.abs(numbers) <= MAX_NUMBER), starts, ends)
 
     def verdicts(self) -> Iterator[Verdict]:
         """Yield the rows in order."""
@@ -126,4 +126,4 @@ def _reason(dim: int, nulls: int, unsound: int) -> str:
         return f"a vector of {dim} numbers; {MAX_DIM} are allowed"
     if nulls:
         return f"{nulls} of its {dim} numbers are null"
-    return f"{unsound} of its {dim} numbers are not finite (NaN, infinite, too large for float32)"
+    return f"{unsound} of its {dim} numbers are NaN, infinite or beyond {MAX_NUMBER:.1e}"

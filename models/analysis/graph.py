@@ -19,6 +19,8 @@ from models.indexes.results import Neighbours, no_neighbours
 from models.indexes.streams import Progress, blocks, sample, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from models.analysis.linking import Kept
     from models.indexes.row_view import Searchable
     from models.types import Matrix, Metric, RowIds, Vectors
@@ -61,6 +63,10 @@ class NeighbourGraph:
         return replace(self, rows=self.rows[:, :k], similarities=self.similarities[:, :k])
 
 
+def _any_number(_: int) -> None:
+    """Let there be as many visits as it takes."""
+
+
 @dataclass(frozen=True, slots=True)
 class GraphOptions:
     """How a graph is computed.
@@ -72,6 +78,8 @@ class GraphOptions:
             again as those of 8 bits.
         recall_queries: rows that the recall is measured on.
         seed: of all sampling and of k-means.
+        check_visits: called with about how many visits there will be, which take 16 bytes each;
+            what it raises ends the build. Rows without any structure have hundreds of them.
     """
 
     exact_flops: float = EXACT_FLOPS
@@ -79,6 +87,7 @@ class GraphOptions:
     precise: bool = True
     recall_queries: int = 1000
     seed: int = 0
+    check_visits: Callable[[int], None] = _any_number
 
 
 def build_graph(
@@ -122,6 +131,7 @@ def build_graph(
     source = HeldVectors.of(cells) if options.precise else vectors
     truth = _truth(source, metric, k, sampled, seed)
     reach = reach_for(cells, truth.part(0, fitted), options.target_recall)
+    options.check_visits(reach.visit_count())
     lists = linked(reach, k, kept, progress)
     recall = _measured(source, lists, truth.part(fitted), metric)
     return NeighbourGraph(lists.rows, lists.similarities, metric, recall)

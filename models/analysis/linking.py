@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from models.types import RowIds
 
 _TURNS: Final = 64
-_TURN_ROWS: Final = 1 << 14
-"""Rows that receive visitors before others know of it, at most: offers take memory."""
+_OFFERED: Final = 1 << 22
+"""About how many offers are held: of a cell's rows as many may be nearer to a visitor than the last
+that it knows as it knows."""
 _KEPT_PARTS: Final = 4
 """A killed run makes a quarter of the work again, at most."""
 _SPARE: Final = 4
@@ -69,8 +70,9 @@ def linked(
     """
     cells = reach.cells
     prepare_for(cells.codes.coarse.size)
-    meeting = Meeting(cells, Visitors.of(reach), k + max(_SPARE, k // _SPARE))
-    turns = _turns(cells)
+    visitors, known = Visitors.of(reach), k + max(_SPARE, k // _SPARE)
+    meeting = Meeting(cells, visitors, known)
+    turns = _turns(cells.count, visitors.places.size * known // _OFFERED)
     marks = {len(turns) * part // _KEPT_PARTS for part in range(_KEPT_PARTS)}
     begun = _resumed(meeting, sorted(marks, reverse=True), kept)
     if begun is None:
@@ -85,11 +87,10 @@ def linked(
     return found
 
 
-def _turns(cells: Cells) -> list[RowIds]:
+def _turns(cells: int, least: int) -> list[RowIds]:
     """Cut all cells into turns, at random: then few visitors of a turn are the same."""
-    turns = max(_TURNS, cells.rows.size // _TURN_ROWS)
-    order = np.random.default_rng(0).permutation(cells.count)
-    return np.array_split(order, min(turns, cells.count))
+    order = np.random.default_rng(0).permutation(cells)
+    return np.array_split(order, min(cells, max(_TURNS, least)))
 
 
 def _resumed(meeting: Meeting, marks: list[int], kept: Kept | None) -> int | None:

@@ -23,6 +23,8 @@ _OUT_OF_REACH: Final = 0.3
 """Of the neighbours that may be missed, so many in cells that are not looked at."""
 _ERRORS: Final = 2.0
 """Standard errors: 97 of 100 samples then name a margin that finds as much."""
+_COUNTED: Final = 64
+"""Cells whose visits tell how many all have."""
 _PAIRS_AT_ONCE: Final = 1024
 
 
@@ -56,6 +58,13 @@ class Reach:
         marked[:, self.near[cell] == cell] = False
         place, other = marked_cells(marked)
         return (place + own.start).astype(np.int32), self.near[cell][other]
+
+    def visit_count(self) -> int:
+        """Return about how many visits there are, by those of some cells."""
+        count = self.cells.count
+        some = np.unique(np.linspace(0, count - 1, min(count, _COUNTED)).astype(np.int64))
+        visits = sum(self.visits(int(cell))[0].size for cell in some)
+        return int(visits / self.cells.lengths[some].sum() * self.cells.rows.size)
 
     def _first(self, lead: Matrix, cell: int) -> npt.NDArray[np.bool_]:
         """Mark the nearest cells, as many as have the least number of rows beside the own ones."""

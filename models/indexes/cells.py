@@ -18,7 +18,7 @@ from models.indexes.byte_codes import ByteCodes
 from models.indexes.faiss_library import library, single_thread
 from models.indexes.side_by_side import side_by_side
 from models.indexes.streams import prepared_batches, sample, silent, take
-from models.types import Metric
+from models.types import Metric, normalised
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -255,7 +255,7 @@ def _clustered(vectors: Matrix, count: int, metric: Metric, seed: int) -> Matrix
         return vectors
     if count == 1:
         mean: Matrix = vectors.mean(axis=0, keepdims=True)
-        return mean
+        return normalised(mean) if metric is Metric.COSINE else mean
     with single_thread():
         means = library().Kmeans(
             vectors.shape[1],

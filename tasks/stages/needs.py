@@ -29,8 +29,12 @@ _TRAINED: Final = 4
 """Copies of a training sample: as read, scaled, sampled by FAISS, residuals."""
 _COMPILED: Final = 330_000_000
 """torch, which multiplies bytes, and Numba."""
-_MET: Final = 800
-"""Of a row that is linked with those around it: its visits, and what is offered to its list."""
+_OFFERS: Final = 120_000_000
+"""What rows are told of others, while cells are gone through."""
+_PLACED: Final = 60
+"""Of a row in a cell: where it stands, its scale and length, and the last that it knows."""
+_VISIT: Final = 16
+"""Of a row to a cell, while visits are sorted."""
 _LISTED: Final = 40
 """A neighbour of a row of a group, on its way to or from the file."""
 
@@ -49,7 +53,7 @@ def index_need(vectors: ShardVectors, largest: tuple[IndexPlan, int]) -> int:
 
 
 def graph_need(vectors: ShardVectors, k: int, *, exact: bool, precise: bool = True) -> int:
-    """Return what building a graph takes.
+    """Return what building a graph takes, visits aside.
 
     Args:
         vectors: what is linked.
@@ -57,8 +61,18 @@ def graph_need(vectors: ShardVectors, k: int, *, exact: bool, precise: bool = Tr
         exact: whether it is built by brute force.
         precise: otherwise, whether vectors are held in 16 bits rather than 8.
     """
-    linked = 0 if exact else _COMPILED + vectors.rows * (vectors.dim * (2 if precise else 1) + _MET)
-    return _common(vectors) + linked + 24 * k * vectors.rows + _batches(vectors)
+    lists = 24 * k * vectors.rows
+    if exact:
+        return _common(vectors) + lists + _batches(vectors)
+    held = vectors.rows * (vectors.dim * (2 if precise else 1) + _PLACED)
+    sorted_bytes = vectors.rows * vectors.dim  # before there are lists
+    fixed = _common(vectors) + _COMPILED + _OFFERS + _batches(vectors)
+    return fixed + held + max(sorted_bytes, lists)
+
+
+def visits_need(visits: int) -> int:
+    """Return what visits take besides, whose number is known when a graph's cells are."""
+    return _VISIT * visits
 
 
 def graph_update_need(vectors: ShardVectors, k: int, index_bytes: int) -> int:

@@ -30,7 +30,7 @@ from tasks.stages.builds import (
 )
 from tasks.stages.checkpoints import Checkpoints, forget_checkpoints
 from tasks.stages.indexing import index_over, stored_index_bytes
-from tasks.stages.needs import graph_need, graph_update_need
+from tasks.stages.needs import graph_need, graph_update_need, visits_need
 from tasks.stages.spaces import require_space, space_vectors
 from tasks.stages.stored_graph import hold_graph, read_lists
 
@@ -107,7 +107,11 @@ def _built(
     precise = graph_need(vectors, k, exact=exact) <= budget.limit
     needed = graph_need(vectors, k, exact=exact, precise=precise)
     budget.require(f"graph of space '{space.label}'", needed)
-    options = replace(options, precise=precise)
+
+    def check(visits: int) -> None:
+        budget.require(f"graph of space '{space.label}'", needed + visits_need(visits))
+
+    options = replace(options, precise=precise, check_visits=check)
     kept = None
     if not exact and vectors.rows >= _KEPT_ROWS:
         kept = Checkpoints.of(lake, space, vectors, step.inputs | {"precise": precise})

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from data.sources import BadRecord, FileEntry, Record, Source, VectorBytes
-from data.sources.vector_values import vector_payloads
+from data.sources.vector_values import matrix_payloads, vector_payloads
 from latentlake.errors import BadInputError, SourceError
 
 if TYPE_CHECKING:
@@ -83,12 +83,23 @@ def test_each_bad_row_has_its_reason() -> None:
         "no vector: it is null or missing",
         "no vector: it is empty",
         "1 of its 2 numbers are null",
-        "2 of its 2 numbers are not finite (NaN, infinite, too large for float32)",
-        "1 of its 2 numbers are not finite (NaN, infinite, too large for float32)",
+        "2 of its 2 numbers are NaN, infinite or beyond 1.8e+16",
+        "1 of its 2 numbers are NaN, infinite or beyond 1.8e+16",
     ]
     assert found[6] == bytes(4), "minus zero is zero, so that equal vectors are one content"
     long = vector_payloads(pa.array([[0.0] * 65_537, [0.0] * 65_536], pa.list_(pa.float32())))
     assert [isinstance(one, VectorBytes) for one in long] == [False, True]
+
+
+def test_numbers_whose_squared_distances_float32_does_not_hold_are_refused() -> None:
+    """Of the longest vectors that are let in it holds them, in every dimension."""
+    allowed = np.full((2, 65_536), 2.0**54, np.float32)
+    allowed[1] *= -1
+    assert np.isfinite(np.square(allowed[0] - allowed[1]).sum())
+    one, other, beyond = matrix_payloads(np.concatenate((allowed, 1.01 * allowed[:1])))
+    assert isinstance(one, VectorBytes)
+    assert isinstance(other, VectorBytes)
+    assert str(beyond) == "65536 of its 65536 numbers are NaN, infinite or beyond 1.8e+16"
 
 
 def test_a_parquet_row_has_key_and_metadata(read: ReadAll, tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.analysis import meeting
 from models.analysis.graph import GraphOptions, build_graph
 from models.types import ArrayVectors, Matrix, Metric
+
+if TYPE_CHECKING:
+    from models.analysis.visiting import Reach
 
 
 def gaussian(rows: int, dim: int, seed: int = 0) -> Matrix:
@@ -52,6 +58,34 @@ def test_the_stated_recall_is_the_true_one(metric: Metric, target: float) -> Non
     assert target - 0.01 <= hits < target + 0.06
     assert (np.diff(graph.similarities, axis=1) <= 0).all()
     assert (graph.rows != np.arange(vectors.rows)[:, None]).all()
+
+
+def test_visits_are_told_before_they_take_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    of = meeting.Visitors.of
+
+    def counted(reach: Reach) -> meeting.Visitors:
+        made.append(of(reach).places.size)
+        return of(reach)
+
+    class TooManyError(Exception):
+        pass
+
+    def refuse(visits: int) -> None:
+        told.append(visits)
+        if len(told) > 1:
+            raise TooManyError
+
+    told: list[int] = []
+    vectors, options = ArrayVectors(gaussian(9000, 12)), GraphOptions(0, check_visits=refuse)
+    monkeypatch.setattr(meeting.Visitors, "of", counted)
+    build_graph(vectors, Metric.COSINE, 10, options)
+    assert len(made) == 1
+    assert made[0] > 9000
+    assert 0.8 * made[0] < told[0] < 1.2 * made[0]
+    with pytest.raises(TooManyError):
+        build_graph(vectors, Metric.COSINE, 10, options)
+    assert len(made) == 1
 
 
 def test_eight_bits_find_about_as_much_as_sixteen() -> None:
