@@ -137,7 +137,7 @@ def build_graph(
     return NeighbourGraph(lists.rows, lists.similarities, metric, recall)
 
 
-def is_exact_affordable(vectors: Vectors, options: GraphOptions) -> bool:
+def is_exact_affordable(vectors: Vectors, options: GraphOptions = GraphOptions()) -> bool:
     """Tell whether so many rows are linked by brute force."""
     return 2.0 * vectors.rows**2 * vectors.dim <= options.exact_flops
 

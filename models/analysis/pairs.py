@@ -16,7 +16,6 @@ from models.analysis.effort import PAIRS_FOUND, for_pairs
 from models.analysis.graph import query_rows
 from models.indexes.errors import TooManyMatchesError
 from models.indexes.exact import pair_similarities
-from models.indexes.list_pairs import ROUNDS
 from models.indexes.streams import (
     BATCH_BYTES,
     Progress,
@@ -30,6 +29,7 @@ from models.types import Metric
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from models.analysis.cell_pairs import Candidates
     from models.indexes.row_view import RowView
     from models.types import RowIds, Vectors
 
@@ -89,11 +89,69 @@ def find_pairs(
     metric = index.index.metric
     index.require(vectors.rows, vectors.dim, metric)
     slack = _SLACK.get(index.index.plan.codec, 1e-5 * max(1.0, abs(threshold)))
-    search = _Search(index, rows, limits)
-    keys = search.at_once(vectors, threshold, slack, progress)
-    if keys is None:
-        keys = search.in_blocks(vectors, threshold, slack, progress)
+    keys = _Search(index, rows, limits).in_blocks(vectors, threshold, slack, progress)
     return _decided(vectors, metric, threshold, keys, limits)
+
+
+def find_all_pairs(
+    vectors: Vectors,
+    metric: Metric,
+    threshold: float,
+    progress: Progress = silent,
+    limits: PairLimits = PairLimits(),
+    seed: int = 0,
+) -> Pairs | None:
+    """Find the pairs of all rows whose similarity reaches a threshold, without an index.
+
+    Rows visit more and more cells, until a round adds less than may be missed; see
+    `models.analysis.cell_pairs`. Memory is a byte a dimension besides that of `find_pairs`, whose
+    arguments these are, and the seed of k-means.
+
+    Returns:
+        What `find_pairs` does. None where less may be missed than a round can tell of, or where the
+        last one has still added more.
+
+    Raises:
+        InvalidVectorsError: a vector is not finite, or too long.
+        TooManyPairsError: more candidates than `limits.pairs`.
+    """
+    if limits.found > PAIRS_FOUND:
+        return None
+    # Numba takes .3 s to import, and few rows are compared by the index.
+    from models.analysis.cell_pairs import candidates_in
+    from models.indexes.byte_products import prepare_for
+    from models.indexes.cells import Cells
+
+    prepare_for(vectors.rows * vectors.dim)
+    cells = Cells.of(vectors, metric, seed, precise=False, progress=progress)
+    rounds = candidates_in(cells, threshold)
+    keys = _met_in_rounds(rounds, vectors.rows, threshold, limits, progress)
+    return None if keys is None else _decided(vectors, metric, threshold, keys, limits)
+
+
+def _met_in_rounds(
+    rounds: Iterator[Iterator[Candidates]],
+    rows: int,
+    threshold: float,
+    limits: PairLimits,
+    progress: Progress,
+) -> RowIds | None:
+    """Return the keys of candidates of as many rounds as it takes; None where that is too few."""
+    keys, done, known, added = _Keys(limits.pairs), 0.0, 0, 0
+    try:
+        for number, found in enumerate(rounds):
+            for pairs in found:
+                low = np.minimum(pairs.first, pairs.second)
+                keys.add(low * rows + np.maximum(pairs.first, pairs.second))
+                done = pairs.done
+                progress("pairs", done)
+            added, known = keys.join() - known, keys.whole.size
+            # One more than were added: few pairs cannot tell that next to none are added.
+            if number and added + 1 <= (1 - limits.found) * known:
+                return keys.whole
+    except TooManyMatchesError as error:
+        raise TooManyPairsError(threshold, error.matches, int(done * rows)) from None
+    return keys.whole if added <= 1 else None
 
 
 def joined(one: Pairs, other: Pairs) -> Pairs:
@@ -155,39 +213,6 @@ class _Search:
     index: RowView
     rows: RowIds
     limits: PairLimits
-
-    def at_once(
-        self, vectors: Vectors, threshold: float, slack: float, progress: Progress
-    ) -> RowIds | None:
-        """Let all rows visit more and more lists, until a round adds less than may be missed.
-
-        Returns:
-            The keys of the candidates; None where the index cannot, where only some rows are looked
-            for, where less may be missed than visitors found by codes miss, or where the last
-            round has still added more.
-        """
-        # By the codes of both sides a similarity is off by twice as much.
-        # Lists probed by these lose up to one pair in a hundred: too many where few may be missed.
-        every = self.rows.size == vectors.rows and self.limits.found <= PAIRS_FOUND
-        rounds = self.index.pairs_within(threshold - 2 * slack) if every else None
-        if rounds is None:
-            return None
-        keys, done, known, added = _Keys(self.limits.pairs), 0.0, 0, 0
-        try:
-            for number, found in enumerate(rounds):
-                for pairs in found:
-                    low = np.minimum(pairs.first, pairs.second)
-                    keys.add(low * vectors.rows + np.maximum(pairs.first, pairs.second))
-                    done = (number + pairs.done) / len(ROUNDS)
-                    progress("pairs", done)
-                added, known = keys.join() - known, keys.whole.size
-                # One more than were added: few pairs cannot tell that next to none are added.
-                if number and added + 1 <= (1 - self.limits.found) * known:
-                    return keys.whole
-        except TooManyMatchesError as error:
-            searched = int(done * vectors.rows)
-            raise TooManyPairsError(threshold, error.matches, searched) from None
-        return keys.whole if added <= 1 else None
 
     def in_blocks(
         self, vectors: Vectors, threshold: float, slack: float, progress: Progress

@@ -125,6 +125,16 @@ class ByteCodes:
         codes = self.coarse, self._lower, self.scales, self.squares
         return similarities_of(codes, distances, first, others)
 
+    def errors(
+        self, rows: Any, *, distances: bool
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return how far off `roughly` is for another vector of length 1, and lengths.
+
+        Halves of a step are lost evenly: that is a variance of a twelfth of it, squared.
+        """
+        errors = (2 if distances else 1) * _STEP / np.sqrt(12) * self.scales[rows]
+        return errors.astype(np.float32), np.sqrt(self.squares[rows]).astype(np.float32)
+
     def noise(self, rows: Any) -> float:
         """Return by how much `roughly` is off: the standard error of those among some rows."""
         variance = _STEP**2 / 12 * float(np.square(self.scales[rows]).mean())

@@ -3,13 +3,13 @@
 A search index has about as many lists as the root of its rows asks for, and is tuned for single
 queries. Where every row asks, finer cells mean fewer comparisons, and they cost little: vectors are
 clustered twice, all of them coarsely and then each coarse cell by itself, so that a row meets about
-the root of the cells' number, not all of them.
+the root of the cells' number, not all of them. It lives in the nearest of the fine cells of its
+coarse one and of those around that: at a border neighbours would be far apart otherwise.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ from models.indexes.byte_codes import ByteCodes
 from models.indexes.faiss_library import library, single_thread
 from models.indexes.side_by_side import side_by_side
 from models.indexes.streams import prepared_batches, sample, silent, take
-from models.types import Metric, normalised
+from models.types import Metric
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -37,6 +37,8 @@ _ROUNDS: Final = 6
 _BLOCK: Final = 4096
 """Rows that a thread looks at at once: they stay in its cache."""
 _CELLS_AT_ONCE: Final = 512
+_AROUND: Final = 8
+"""Coarse cells whose fine ones a row may live in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +92,13 @@ class Cells:
             _put(codes, start, batch if mean is None else batch - mean, metric)
             progress("cells", (start + batch.shape[0]) / vectors.rows / 3)
         centroids = _clustered(codes.vectors(some), count, metric, seed)
+        rows = np.arange(vectors.rows, dtype=np.int64)
         home = _nearest(codes, centroids, metric)
-        rows = np.argsort(home, kind="stable").astype(np.int64)
-        codes.sort(slice(None), rows)
+        coarse = cls(metric, *_grouped(rows, codes, home, centroids))
+        fine, belong = _fine_centroids(coarse, seed)
         progress("cells", 2 / 3)
-        bounds = _bounds(np.bincount(home, minlength=centroids.shape[0]))
-        return _split(cls(metric, rows, bounds, centroids, codes), seed, progress)
+        home = _fine_homes(coarse, fine, belong, progress)
+        return _cut(cls(metric, *_grouped(coarse.rows, codes, home, fine)))
 
     @property
     def count(self) -> int:
@@ -148,6 +151,14 @@ class Cells:
         """Return by how much `roughly` is off in a cell: a standard error."""
         return self.codes.noise(self.places(cell)) * (2 if self.metric is Metric.L2 else 1)
 
+    def errors(self, places: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Tell how far off `roughly` is: by an error times the other's length, from either side.
+
+        Returns:
+            (places,) float32 standard errors for another of length 1, and lengths.
+        """
+        return self.codes.errors(places, distances=self._distances)
+
     def similarities(self, first: int, others: npt.NDArray[Any]) -> Matrix:
         """Compare consecutive vectors with their own others, as precisely as the codes do.
 
@@ -177,43 +188,62 @@ class Cells:
         return np.concatenate(list(side_by_side(nearest, starts)))
 
 
-def _split(coarse: Cells, seed: int, progress: Progress) -> Cells:
-    """Cut each cell into fine ones."""
-    centroids, lengths = [], []
-    parts = side_by_side(partial(_cut, coarse, seed), range(coarse.count))
-    for number, (means, sizes) in enumerate(parts):
-        centroids.append(means)
-        lengths.append(sizes)
-        progress("cells", (2 + (number + 1) / coarse.count) / 3)
-    bounds = _bounds(np.concatenate(lengths))
-    return replace(coarse, bounds=bounds, centroids=np.concatenate(centroids))
-
-
-def _cut(cells: Cells, seed: int, number: int) -> tuple[Matrix, RowIds]:
-    """Sort the rows of a cell into fine ones, and return their centroids and lengths."""
-    own = cells.places(number)
-    rows = own.stop - own.start
-    if rows == 0:
-        return cells.centroids[:0], cells.bounds[:0]
-    count = max(1, round(rows / CELL_ROWS))
-    step = max(1, rows // (count * _TRAINED))
-    some = cells.vectors(slice(own.start, own.stop, step))
-    centroids = _clustered(some, count, cells.metric, seed)
-    home = np.empty(rows, np.int64)
-    for start in range(0, rows, _BLOCK):
-        part = slice(start, min(rows, start + _BLOCK))
-        vectors = cells.vectors(slice(own.start + part.start, own.start + part.stop))
-        home[part] = _affinities(vectors, centroids, cells.metric).argmax(axis=1)
+def _grouped(
+    rows: RowIds, codes: ByteCodes, home: npt.NDArray[np.int32], centroids: Matrix
+) -> tuple[RowIds, RowIds, Matrix, ByteCodes]:
+    """Sort vectors by the cells that they live in; return what `Cells` have besides the metric."""
     order = np.argsort(home, kind="stable")
-    cells.codes.sort(own, order)
-    cells.rows[own] = cells.rows[own][order]
+    codes.sort(slice(None), order)
     lengths = np.bincount(home, minlength=centroids.shape[0])
-    pieces = -(-lengths // (_MOST * CELL_ROWS))
+    full = lengths > 0
+    return rows[order], _bounds(lengths[full]), centroids[full], codes
+
+
+def _cut(cells: Cells) -> Cells:
+    """Cut cells that are too long: their rows are alike."""
+    pieces = -(-cells.lengths // (_MOST * CELL_ROWS))
     sizes = [
         np.diff(np.linspace(0, length, piece + 1).astype(np.int64))
-        for length, piece in zip(lengths.tolist(), pieces.tolist(), strict=True)
+        for length, piece in zip(cells.lengths.tolist(), pieces.tolist(), strict=True)
     ]
-    return np.repeat(centroids, pieces, axis=0), np.concatenate(sizes)
+    centroids = np.repeat(cells.centroids, pieces, axis=0)
+    return replace(cells, bounds=_bounds(np.concatenate(sizes)), centroids=centroids)
+
+
+def _fine_centroids(coarse: Cells, seed: int) -> tuple[Matrix, RowIds]:
+    """Cluster the rows of each cell: (fine, dim), and the cell of each."""
+
+    def cluster(number: int) -> Matrix:
+        own = coarse.places(number)
+        rows = own.stop - own.start
+        count = max(1, round(rows / CELL_ROWS))
+        step = max(1, rows // (count * _TRAINED))
+        some = coarse.vectors(slice(own.start, own.stop, step))
+        return _clustered(some, count, coarse.metric, seed)
+
+    parts = list(side_by_side(cluster, range(coarse.count)))
+    return np.concatenate(parts), np.repeat(np.arange(coarse.count), [len(one) for one in parts])
+
+
+def _fine_homes(
+    coarse: Cells, fine: Matrix, belong: RowIds, progress: Progress
+) -> npt.NDArray[np.int32]:
+    """Return the nearest fine centroid of each, from its own coarse cell or those around it."""
+    near = coarse.near(_AROUND)
+    home = np.empty(coarse.rows.size, np.int32)
+
+    def settle(number: int) -> int:
+        own = coarse.places(number)
+        choice = np.flatnonzero(np.isin(belong, near[number]))
+        for start in range(own.start, own.stop, _BLOCK):
+            part = slice(start, min(own.stop, start + _BLOCK))
+            found = _affinities(coarse.vectors(part), fine[choice], coarse.metric)
+            home[part] = choice[found.argmax(axis=1)]
+        return number
+
+    for number in side_by_side(settle, range(coarse.count)):
+        progress("cells", (2 + (number + 1) / coarse.count) / 3)
+    return home
 
 
 def _bounds(lengths: RowIds) -> RowIds:
@@ -253,9 +283,6 @@ def _clustered(vectors: Matrix, count: int, metric: Metric, seed: int) -> Matrix
     """Return centroids by k-means: (count, dim), fewer where there are fewer vectors."""
     if vectors.shape[0] <= count:
         return vectors
-    if count == 1:
-        mean: Matrix = vectors.mean(axis=0, keepdims=True)
-        return normalised(mean) if metric is Metric.COSINE else mean
     with single_thread():
         means = library().Kmeans(
             vectors.shape[1],

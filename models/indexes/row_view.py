@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from models.indexes.errors import IndexMismatchError
-from models.indexes.list_pairs import ListMatches
 from models.indexes.plans import MOST_FACTOR
 from models.indexes.results import NO_ROW, Neighbours, RangeMatches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from models.indexes.vector_index import VectorIndex
     from models.types import Matrix, Metric, RowIds
 
@@ -97,13 +94,3 @@ class RowView:
         rows = self._row_of[found.rows]
         alive = rows != NO_ROW
         return RangeMatches(found.queries[alive], rows[alive], found.similarities[alive])
-
-    def pairs_within(self, threshold: float) -> Iterator[Iterator[ListMatches]] | None:
-        """Find pairs of living rows, list by list; see `VectorIndex.pairs_within`."""
-        rounds = self.index.pairs_within(threshold)
-        return None if rounds is None else (map(self._living, found) for found in rounds)
-
-    def _living(self, pairs: ListMatches) -> ListMatches:
-        first, second = self._row_of[pairs.first], self._row_of[pairs.second]
-        alive = (first != NO_ROW) & (second != NO_ROW)
-        return ListMatches(first[alive], second[alive], pairs.done)

@@ -12,7 +12,6 @@ from models.indexes.exact import faiss_metric
 from models.indexes.faiss_library import library, single_thread
 from models.indexes.files import IndexHeader, read_index, write_index
 from models.indexes.layers import Layers
-from models.indexes.list_pairs import ListMatches, pairs_in_lists
 from models.indexes.list_search import ListSearch
 from models.indexes.results import Neighbours, RangeMatches, faiss_radius, from_faiss
 from models.indexes.searcher import Searcher
@@ -20,7 +19,6 @@ from models.indexes.streams import prepared
 from models.indexes.training import learn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from models.indexes.plans import IndexPlan, SearchParameters
@@ -223,15 +221,6 @@ class VectorIndex:
     def nearest_lists(self, vectors: Matrix, count: int) -> RowIds:
         """Return the lists that vectors probe, (any, count) int64; each lies in its first one."""
         return self.layers.nearest_lists(prepared(vectors, self.dim, self.metric), count)[1]
-
-    def pairs_within(self, threshold: float) -> Iterator[Iterator[ListMatches]] | None:
-        """Find pairs that reach a threshold by the codes; None where the index cannot.
-
-        Rows visit more lists each round, until who asks has enough; see `pairs_in_lists`.
-        """
-        if not self.layers.is_searched_by_lists:
-            return None
-        return pairs_in_lists(self.layers, faiss_radius(threshold, self.metric))
 
     def save(self, path: Path, fingerprint: str | None = None) -> None:
         """Write the index whole or not at all; plain FAISS can read the file too.

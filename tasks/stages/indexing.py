@@ -213,6 +213,12 @@ def stored_index_bytes(lake: Lake, space: SpaceRow) -> int:
     return int(json.loads(build["details"])["size_bytes"]) if build else 0
 
 
+def stored_index_factory(lake: Lake, space: SpaceRow) -> str | None:
+    """Return what kind of index the space has, as FAISS names it; None if none has been built."""
+    build = last_build(lake, "index", space)
+    return str(json.loads(build["details"])["factory"]) if build else None
+
+
 _held: Held[tuple[VectorIndex, pa.Array]] = Held()
 
 

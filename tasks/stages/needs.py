@@ -89,6 +89,12 @@ def pairs_need(vectors: ShardVectors, index_bytes: int) -> int:
     return _common(vectors) + reported + 5 * index_bytes // 4 + min(block, _batches(vectors))
 
 
+def all_pairs_need(vectors: ShardVectors) -> int:
+    """Return what comparing all contents with those around them takes, the pairs aside."""
+    held = vectors.rows * (2 * vectors.dim + _PLACED + _REPORTED_ROW + 4 * _VISIT)
+    return _common(vectors) + _COMPILED + held + _batches(vectors)
+
+
 def wordings_need(vectors: ShardVectors, compared: int) -> int:
     """Return what comparing texts' wording takes, the pairs themselves aside.
 

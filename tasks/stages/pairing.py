@@ -11,7 +11,8 @@ from data.result_schemas import PAIRS
 from data.space_files import numbered_ids, read_numbered
 from models.analysis.duplicates import Pairs
 from models.analysis.effort import PAIRS_FOUND, found_for
-from models.analysis.pairs import PairLimits, find_pairs, joined
+from models.analysis.graph import is_exact_affordable
+from models.analysis.pairs import PairLimits, find_all_pairs, find_pairs, joined
 from models.indexes.build import build_index
 from models.indexes.results import NO_ROW
 from models.indexes.rivals import choose_index
@@ -27,8 +28,8 @@ from tasks.stages.builds import (
 )
 from tasks.stages.covered import Covered
 from tasks.stages.held import Held
-from tasks.stages.indexing import index_over, stored_index_bytes
-from tasks.stages.needs import pairs_need
+from tasks.stages.indexing import index_over, stored_index_bytes, stored_index_factory
+from tasks.stages.needs import all_pairs_need, pairs_need
 from tasks.stages.thresholds import near_threshold
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def pair_contents(
     those are. A pair of a content that has gone goes with it. Without a threshold there are none.
     Where less may be missed than usual, all are searched for again, with more effort.
     """
-    name, budget = space.key, budget_of(settings)
+    name = space.key
     threshold, share = near_threshold(settings, space), _share(settings, space)
     inputs = {"threshold": threshold, "revision": _REVISION}
     if share > PAIRS_FOUND:
@@ -62,8 +63,6 @@ def pair_contents(
     step = BuildStep("pairs", space, inputs)
 
     def work(last: Details | None) -> Built:
-        needed = pairs_need(vectors, stored_index_bytes(lake, space))
-        budget.require(f"duplicates of space '{space.label}'", needed)
         covered = Covered.read(lake, "paired", space, vectors, anew=last is None)
         fresh = np.flatnonzero(~covered.rows).astype(np.int64)
         old = stored_pairs(lake, name, vectors) if last is not None else _no_pairs()
@@ -92,14 +91,28 @@ def _found(
     if rows.size == 0 or threshold is None:
         return _no_pairs()
     metric, budget = Metric(space.id.metric), budget_of(settings)
+    progress, told = progress_of("duplicates", space), f"duplicates of space '{space.label}'"
+    limits = PairLimits(budget.pairs, budget.compared, _share(settings, space))
+    if rows.size == vectors.rows and not _is_exact(lake, space, vectors):
+        budget.require(told, all_pairs_need(vectors))
+        seed = settings.run.seed
+        found = find_all_pairs(vectors, metric, threshold, progress, limits, seed)
+        if found is not None:
+            return found
+    budget.require(told, pairs_need(vectors, stored_index_bytes(lake, space)))
     index = index_over(lake, space, vectors)
     if index is None:
         plan = choose_index(vectors.rows, vectors.dim, metric, budget.index)
         built = build_index(vectors, metric, plan).index
         index = RowView(built, np.arange(vectors.rows, dtype=np.int64))
-    progress = progress_of("duplicates", space)
-    limits = PairLimits(budget.pairs, budget.compared, _share(settings, space))
     return find_pairs(vectors, index, threshold, rows, progress, limits)
+
+
+def _is_exact(lake: Lake, space: SpaceRow, vectors: ShardVectors) -> bool:
+    """Tell whether the index finds all pairs, or would if there were one."""
+    if is_exact_affordable(vectors):
+        return True
+    return stored_index_factory(lake, space) == "Flat"
 
 
 _PAIR_BYTES: Final = 20

@@ -7,7 +7,6 @@ import pytest
 
 from models.analysis.effort import PAIRS_FOUND, for_pairs, found_for
 from models.analysis.pairs import PairLimits, find_pairs
-from models.indexes import list_pairs
 from models.indexes.errors import TooManyMatchesError
 from models.indexes.plans import IndexPlan, SearchParameters
 from models.indexes.row_view import RowView
@@ -119,78 +118,3 @@ def test_an_exact_index_has_no_effort(matrix: Matrix) -> None:
     index.add(matrix)
     flat = RowView(index, ALL)
     assert for_pairs(ArrayVectors(matrix), flat, ALL, NEAR, 10**7) is flat
-
-
-CODECS = ["Flat", "SQfp16", "SQ8", "PQ8x4fsr,Refine(SQfp16)"]
-
-
-@pytest.fixture(scope="module", params=CODECS)
-def partly_dead(request: pytest.FixtureRequest, matrix: Matrix) -> tuple[RowView, Matrix]:
-    """3,000 rows in 16 lists, half of them near-copies; in another order, and a hundred dead."""
-    few = matrix[:3000].copy()
-    few[1500:] = few[:1500] + np.float32(0.04) * matrix[3000:4500]
-    few /= np.linalg.norm(few, axis=1, keepdims=True)
-    plan = IndexPlan(f"IVF16,{request.param}", SearchParameters(nprobe=8), 3000, ())
-    index = VectorIndex.empty(DIM, Metric.COSINE, plan)
-    index.train(few, 0)
-    index.add(few)
-    order = np.random.default_rng(4).permutation(2900).astype(np.int64)
-    row_of = np.concatenate((order, np.full(100, -1)))
-    return RowView(index, row_of), few[:2900][np.argsort(order)]
-
-
-def keys_of(first: RowIds, second: RowIds, rows: int) -> RowIds:
-    return np.unique(np.minimum(first, second) * rows + np.maximum(first, second))
-
-
-@pytest.mark.parametrize("tile_bytes", [2**23, 64 * 40])
-def test_all_rows_at_once_find_what_brute_force_finds(
-    partly_dead: tuple[RowView, Matrix], monkeypatch: pytest.MonkeyPatch, tile_bytes: int
-) -> None:
-    monkeypatch.setattr(list_pairs, "_TILE_BYTES", tile_bytes)
-    view, matrix = partly_dead
-    rows = len(matrix)
-    found = find_pairs(ArrayVectors(matrix), view, NEAR, np.arange(rows, dtype=np.int64))
-    first, second = np.nonzero(np.triu(matrix @ matrix.T >= NEAR, 1))
-    truth = keys_of(first, second, rows)
-    keys = keys_of(found.first, found.second, rows)
-    assert keys.size == found.first.size
-    assert truth.size > 1000
-    assert np.isin(keys, truth).all()
-    assert keys.size >= 0.985 * truth.size
-
-
-def test_rows_meet_their_own_list_and_then_those_nearly_as_near(
-    partly_dead: tuple[RowView, Matrix], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(list_pairs, "_TILE_BYTES", 64 * 40)
-    view, matrix = partly_dead
-    rows = len(matrix)
-    rounds = view.pairs_within(-2.0)
-    assert rounds is not None
-    similarities, lists = view.index.layers.nearest_lists(matrix, 16)
-    gaps = similarities[:, :1] - similarities[:, 1:]
-    met, other = np.zeros((rows, rows), np.bool_), ~np.eye(rows, dtype=np.bool_)
-    for visited, found in zip(list_pairs.ROUNDS, rounds, strict=True):
-        for part in found:
-            met[part.first, part.second] = met[part.second, part.first] = True
-        margin = np.sort(gaps, axis=None)[int(visited * rows) - 1]
-        row, place = np.nonzero(gaps <= margin)
-        probed = np.zeros((rows, 16), np.bool_)
-        probed[row, lists[row, 1 + place]] = True
-        probed[np.arange(rows), lists[:, 0]] = True
-        meets = probed[:, lists[:, 0]]  # whether a row probes the list that another is in
-        # The codes move some rows over a border, and the dead have visited too.
-        agree = met == ((meets | meets.T) & other)
-        assert not met[~other].any()
-        assert agree.mean() > 0.97
-
-
-def test_rounds_that_still_find_more_leave_it_to_a_search_with_all_effort(
-    matrix: Matrix, view: RowView
-) -> None:
-    vectors, loose = ArrayVectors(matrix), 0.8
-    found = find_pairs(vectors, view, loose, ALL)
-    singly = find_pairs(vectors, view, loose, ALL, limits=PairLimits(found=1.0))
-    assert singly.count > 5000
-    assert found.count >= 0.99 * singly.count
