@@ -138,7 +138,8 @@ def by_latentlake(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, An
     """Run the stages of a lake of these vectors: what they took, and what they decided."""
     from data.lake import Lake
     from latentlake.settings import load_settings
-    from tasks.stages.indexing import index_space
+    from models.analysis.pairs import find_all_pairs
+    from models.types import ArrayVectors, Metric
     from tasks.stages.reporting import report_space
     from tasks.stages.threads import own_threads
 
@@ -147,10 +148,13 @@ def by_latentlake(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, An
     own_threads(THREADS)
     unaudited = settings.with_duplicates(name, {"audit": 0})
     steps: dict[str, Callable[[], StageReceipt]] = {
-        "index": lambda: index_space(lake, settings, name, "run"),
         "duplicates": lambda: report_space(lake, unaudited, name, "duplicates", "run"),
         "audit": lambda: report_space(lake, settings, name, "duplicates", "run"),
     }
+    some = np.random.default_rng(0).standard_normal((3000, 384), np.float32)
+    import torch  # noqa: F401 - of a process that has encoded
+
+    find_all_pairs(ArrayVectors(some), Metric.COSINE, THRESHOLD)  # compilers and first touches
     stages: dict[str, Any] = {}
     for stage, step in steps.items():
         clock = Clock()

