@@ -126,4 +126,4 @@ def _reason(dim: int, nulls: int, unsound: int) -> str:
         return f"a vector of {dim} numbers; {MAX_DIM} are allowed"
     if nulls:
         return f"{nulls} of its {dim} numbers are null"
-    return f"{unsound} of its {dim} numbers are NaN, infinite or beyond {MAX_NUMBER:.1e}"
+    return f"{unsound} of its {dim} numbers are not finite, or beyond {MAX_NUMBER:.1e}"

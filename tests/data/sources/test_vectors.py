@@ -83,8 +83,8 @@ def test_each_bad_row_has_its_reason() -> None:
         "no vector: it is null or missing",
         "no vector: it is empty",
         "1 of its 2 numbers are null",
-        "2 of its 2 numbers are NaN, infinite or beyond 1.8e+16",
-        "1 of its 2 numbers are NaN, infinite or beyond 1.8e+16",
+        "2 of its 2 numbers are not finite, or beyond 1.8e+16",
+        "1 of its 2 numbers are not finite, or beyond 1.8e+16",
     ]
     assert found[6] == bytes(4), "minus zero is zero, so that equal vectors are one content"
     long = vector_payloads(pa.array([[0.0] * 65_537, [0.0] * 65_536], pa.list_(pa.float32())))
@@ -99,7 +99,7 @@ def test_numbers_whose_squared_distances_float32_does_not_hold_are_refused() -> 
     one, other, beyond = matrix_payloads(np.concatenate((allowed, 1.01 * allowed[:1])))
     assert isinstance(one, VectorBytes)
     assert isinstance(other, VectorBytes)
-    assert str(beyond) == "65536 of its 65536 numbers are NaN, infinite or beyond 1.8e+16"
+    assert str(beyond) == "65536 of its 65536 numbers are not finite, or beyond 1.8e+16"
 
 
 def test_a_parquet_row_has_key_and_metadata(read: ReadAll, tmp_path: Path) -> None:
