@@ -108,14 +108,15 @@ def find_all_pairs(
     arguments these are, and the seed of k-means.
 
     Returns:
-        What `find_pairs` does. None where less may be missed than a round can tell of, or where the
-        last one has still added more.
+        What `find_pairs` does. None where less may be missed than a round can tell of, where the
+        last one has still added more, and for inner products: of two long vectors they are large
+        though neither is near the other's cell, so a round that adds few does not tell of the rest.
 
     Raises:
         InvalidVectorsError: a vector is not finite, or too long.
         TooManyPairsError: more candidates than `limits.pairs`.
     """
-    if limits.found > PAIRS_FOUND:
+    if metric is Metric.INNER_PRODUCT or limits.found > PAIRS_FOUND:
         return None
     # Numba takes .3 s to import, and few rows are compared by the index.
     from models.analysis.cell_pairs import candidates_in
