@@ -81,7 +81,7 @@ def scale(folder: Path, rows: int, stages: list[str]) -> dict[str, Any]:
     place = folder / f"lake{rows}"
     make_lake(place, made_vectors(rows), THRESHOLD, "6GB")
     found = {}
-    for stage in (*stages, "pair recall"):
+    for stage in (*stages, *(["pair recall"] if "duplicates" in stages else [])):
         found[stage] = measure(sys.executable, stage, str(place), "", "0")
         print(f"{rows:9,} {stage:12} {found[stage]}", flush=True)
     return found
@@ -89,19 +89,14 @@ def scale(folder: Path, rows: int, stages: list[str]) -> dict[str, Any]:
 
 def drawn_from(scales: dict[int, dict[str, Any]]) -> dict[str, Any]:
     """Return the exponents of time between the sizes, and what the bars ask of the largest."""
-    large = scales[max(scales)]
-    seconds = sum(large[stage]["seconds"] for stage in ("index", "duplicates"))
-    drawn: dict[str, Any] = {
-        "pairs with the index, s": round(seconds, 1),
-        "pairs with the index, CPU s": round(
-            sum(large[stage]["cpu_seconds"] for stage in ("index", "duplicates")), 1
-        ),
-        "pairs above the bar": {
-            "seconds": f"{seconds:.0f} of {MOST_SECONDS:.0f}",
-            "peak_mb": f"{large['duplicates']['peak_mb']:.0f} of {MOST_MB:.0f}",
+    large, drawn = scales[max(scales)], dict[str, Any]()
+    if "duplicates" in large:
+        pairs = large["duplicates"]
+        drawn["pairs above the bar"] = {
+            "seconds": f"{pairs['seconds']:.0f} of {MOST_SECONDS:.0f}",
+            "peak_mb": f"{pairs['peak_mb']:.0f} of {MOST_MB:.0f}",
             "recall": f"{large['pair recall']['recall']:.3f}, at least {PAIR_RECALL}",
-        },
-    }
+        }
     if len(scales) > 1:
         sizes = sorted(scales)
         for stage in scales[sizes[0]].keys() - {"pair recall"}:
